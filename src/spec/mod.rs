@@ -1,0 +1,3 @@
+//! What the user says: plain data, no behavior.
+
+pub(crate) mod qos;

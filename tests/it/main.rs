@@ -1,0 +1,1 @@
+//! The promises, at the public surface: one file per promise.
