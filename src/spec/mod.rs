@@ -1,3 +1,12 @@
-//! What the user says: plain data, no behavior.
+//! What the user says about a client: plain data that is checked once, before any thread exists.
+//!
+//! Nothing here runs, connects or knows of another room. [`Settings`] is the data part of a
+//! client; the functions a user attaches to it are added one floor up, in `client/spec.rs`.
 
+pub(crate) mod broker;
+pub(crate) mod credentials;
 pub(crate) mod qos;
+pub(crate) mod retry;
+pub(crate) mod settings;
+pub(crate) mod template;
+pub(crate) mod will;

@@ -1,0 +1,164 @@
+//! The data of one client, and the check that it can be used.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::spec::{
+    broker::Broker, credentials::Credentials, qos::QoS, retry::Retry, template, will::Will,
+};
+
+/// Whether the broker keeps the client's subscriptions and undelivered messages while it is
+/// away (section 3.1.2.4).
+///
+/// ```
+/// use mqtt_fleet::{ClientSpec, Session};
+///
+/// // A kept session belongs to a client id: it needs one that stays the same.
+/// let spec = ClientSpec::new("plant", "mqtt://10.0.0.5")
+///     .client_id("gw-7f3a-plant")
+///     .session(Session::Kept);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Session {
+    /// Each connection begins anew: clean session 1.
+    #[default]
+    Clean,
+    /// The broker keeps the session over a loss: clean session 0. Needs a given client id.
+    Kept,
+}
+
+/// A message that a client publishes after every CONNACK.
+#[derive(Debug, Clone)]
+pub(crate) struct Birth {
+    pub(crate) topic: String,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) payload: Bytes,
+}
+
+/// Everything about a client that is data.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) broker: Broker,
+    /// `None`: made from the name, unique in this run.
+    pub(crate) client_id: Option<String>,
+    pub(crate) keep_alive: Duration,
+    pub(crate) session: Session,
+    pub(crate) credentials: Credentials,
+    pub(crate) will: Option<Will>,
+    pub(crate) birth: Option<Birth>,
+    pub(crate) subscriptions: Vec<(String, QoS)>,
+    pub(crate) retry: Retry,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) max_packet_size: usize,
+    pub(crate) outbox_capacity: usize,
+    pub(crate) window: u16,
+}
+
+impl Settings {
+    pub(crate) fn new(name: String, broker: Broker) -> Self {
+        Self {
+            name,
+            credentials: broker.credentials.clone(),
+            broker,
+            client_id: None,
+            keep_alive: Duration::from_secs(30),
+            session: Session::Clean,
+            will: None,
+            birth: None,
+            subscriptions: Vec::new(),
+            retry: Retry::default(),
+            connect_timeout: Duration::from_secs(5),
+            max_packet_size: 256 * 1024,
+            outbox_capacity: 1_000,
+            window: 100,
+        }
+    }
+
+    /// The copy number `i` of a template.
+    pub(crate) fn numbered(&self, i: usize) -> Self {
+        self.fill(template::number(&self.name, i), |text| {
+            template::number(text, i)
+        })
+    }
+
+    /// With `{name}` filled in, and a client id if none was given.
+    pub(crate) fn named(&self, run: u64) -> Self {
+        let mut settings = self.fill(self.name.clone(), |text| template::name(text, &self.name));
+        if settings.client_id.is_none() {
+            settings.client_id = Some(generated_id(&settings.name, run));
+        }
+        settings
+    }
+
+    fn fill(&self, name: String, fill: impl Fn(&str) -> String) -> Self {
+        let mut filled = self.clone();
+        filled.name = name;
+        filled.client_id = self.client_id.as_deref().map(&fill);
+        for (filter, _) in &mut filled.subscriptions {
+            *filter = fill(filter);
+        }
+        if let Some(will) = &mut filled.will {
+            will.topic = fill(&will.topic);
+        }
+        if let Some(birth) = &mut filled.birth {
+            birth.topic = fill(&birth.topic);
+        }
+        filled
+    }
+}
+
+/// An id that brokers must take: at most 23 bytes [MQTT-3.1.3-5], begun with the name so that a
+/// broker's log can be read, ended with a hash of name and run.
+fn generated_id(name: &str, run: u64) -> String {
+    let readable: String = name
+        .chars()
+        .filter(|character| character.is_ascii_alphanumeric())
+        .take(14)
+        .collect();
+    let mut generator = fastrand::Rng::with_seed(name.bytes().fold(run, |hash, byte| {
+        // FNV-1a: stable, and good enough to keep the names of one run apart.
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    }));
+    let hash: String = (0..9).map(|_| generator.alphanumeric()).collect();
+    readable + &hash
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn placeholders_reach_every_text() {
+        let mut settings = Settings::new("dev-{i}".into(), Broker::from("mqtt://h"));
+        settings.client_id = Some("id-{name}".into());
+        settings.subscriptions = vec![("cmd/{i}/{name}/#".into(), QoS::AtMostOnce)];
+        settings.will = Some(Will::new("state/{name}", "off"));
+        settings.birth = Some(Birth {
+            topic: "state/{i}".into(),
+            qos: QoS::AtMostOnce,
+            retain: false,
+            payload: Bytes::new(),
+        });
+        let filled = settings.numbered(3).named(1);
+        assert_eq!(filled.name, "dev-3");
+        assert_eq!(filled.client_id.as_deref(), Some("id-dev-3"));
+        assert_eq!(filled.subscriptions[0].0, "cmd/3/dev-3/#");
+        assert_eq!(filled.will.unwrap().topic, "state/dev-3");
+        assert_eq!(filled.birth.unwrap().topic, "state/3");
+    }
+
+    #[test]
+    fn generated_ids_are_short_and_unlike() {
+        let ids: HashSet<_> = (0..10_000)
+            .map(|i| generated_id(&format!("a-long-device-name-{i}"), 7))
+            .collect();
+        assert_eq!(ids.len(), 10_000);
+        assert!(ids.iter().all(|id| id.len() <= 23));
+        assert!(!ids.contains(&generated_id("a-long-device-name-1", 8)));
+    }
+}

@@ -1,0 +1,143 @@
+//! Why an attempt failed or a connection ended: small, clonable, typed.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+/// Why a connect attempt failed, a connection ended or a subscription was refused.
+///
+/// ```
+/// use mqtt_fleet::{Cause, Refusal};
+///
+/// let cause = Cause::Refused(Refusal::NotAuthorized);
+/// assert_eq!(cause.to_string(), "the broker refused the connection: not authorized (code 5)");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The host name has no address, or the name service did not answer.
+    #[error("the host {host} was not resolved: {message}")]
+    Resolve {
+        /// The name that was looked up.
+        host: String,
+        /// What the name service said.
+        message: String,
+    },
+    /// No TCP connection came about: refused, unreachable.
+    #[error("no connection to {address}: {message}")]
+    Connect {
+        /// The address that was tried.
+        address: SocketAddr,
+        /// The operating system's class of error.
+        kind: io::ErrorKind,
+        /// The operating system's text.
+        message: String,
+    },
+    /// Connect and CONNACK took longer than the connect timeout.
+    #[error("no CONNACK from {address} within {timeout:?}")]
+    ConnectTimeout {
+        /// The address that was tried.
+        address: SocketAddr,
+        /// The client's connect timeout.
+        timeout: Duration,
+    },
+    /// CONNACK with a return code other than 0 (section 3.2.2.3).
+    #[error("the broker refused the connection: {0}")]
+    Refused(Refusal),
+    /// The first answer was no CONNACK.
+    #[error("{address} does not speak MQTT: {message}")]
+    NotMqtt {
+        /// The address that was tried.
+        address: SocketAddr,
+        /// What was wrong with the answer.
+        message: String,
+    },
+    /// The function that was asked for credentials failed or panicked.
+    #[error("no credentials: {message}")]
+    Credentials {
+        /// The function's error.
+        message: String,
+    },
+    /// The broker closed the connection. MQTT 3.1.1 gives it no way to say why.
+    #[error("the broker closed the connection")]
+    Closed,
+    /// Reading or writing failed.
+    #[error("the connection broke: {message}")]
+    Broken {
+        /// The operating system's class of error.
+        kind: io::ErrorKind,
+        /// The operating system's text.
+        message: String,
+    },
+    /// A keep alive ping was not answered in time.
+    #[error("the broker did not answer the keep alive ping")]
+    KeepAlive,
+    /// The broker did not read what was sent for as long as the connect timeout.
+    #[error("the broker does not read")]
+    WriteTimeout,
+    /// A packet that the standard does not allow here, or that cannot be decoded.
+    #[error("protocol error: {message}")]
+    Protocol {
+        /// What was wrong.
+        message: String,
+    },
+    /// A packet is larger than the client's packet size limit.
+    #[error("a packet of {size} bytes exceeds the limit of {limit}")]
+    TooLarge {
+        /// Bytes of the packet.
+        size: usize,
+        /// The client's limit.
+        limit: usize,
+    },
+    /// A SUBSCRIBE was not answered in time.
+    #[error("the broker did not answer a SUBSCRIBE")]
+    SubackTimeout,
+    /// SUBACK with return code 0x80 for this filter [MQTT-3.9.3-2].
+    #[error("the broker refused the subscription to {filter}")]
+    SubscriptionRefused {
+        /// The filter that was refused.
+        filter: String,
+    },
+}
+
+/// The return codes with which a broker refuses a connection (section 3.2.2.3).
+///
+/// ```
+/// use mqtt_fleet::Refusal;
+///
+/// assert_eq!(Refusal::BadUserNameOrPassword.code(), 4);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// Code 1.
+    #[error("unacceptable protocol version (code 1)")]
+    ProtocolVersion,
+    /// Code 2.
+    #[error("client id rejected (code 2)")]
+    ClientId,
+    /// Code 3: the only one that is not permanent.
+    #[error("server unavailable (code 3)")]
+    ServerUnavailable,
+    /// Code 4.
+    #[error("bad user name or password (code 4)")]
+    BadUserNameOrPassword,
+    /// Code 5.
+    #[error("not authorized (code 5)")]
+    NotAuthorized,
+}
+
+impl Refusal {
+    /// The number on the wire.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::ProtocolVersion => 1,
+            Self::ClientId => 2,
+            Self::ServerUnavailable => 3,
+            Self::BadUserNameOrPassword => 4,
+            Self::NotAuthorized => 5,
+        }
+    }
+
+    /// Whether the same attempt would be refused again.
+    pub fn is_permanent(self) -> bool {
+        self != Self::ServerUnavailable
+    }
+}

@@ -1,0 +1,102 @@
+//! What happened to each client, in numbers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Makes the live counters and their public snapshot from one list, so that they can't differ.
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counts of one client, or of all together, since the start of the fleet.
+        ///
+        /// Read from running counters one after the other: while a client runs, two of them may
+        /// be a moment apart.
+        ///
+        /// ```
+        /// use mqtt_fleet::Stats;
+        ///
+        /// fn waiting(stats: &Stats) -> u64 {
+        ///     stats.received - stats.handled - stats.unmatched - stats.dropped
+        /// }
+        /// assert_eq!(waiting(&Stats::default()), 0);
+        /// ```
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Stats {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl std::ops::AddAssign for Stats {
+            fn add_assign(&mut self, other: Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub(crate) $name: Counter,)*
+        }
+
+        impl Counters {
+            pub(crate) fn stats(&self) -> Stats {
+                Stats { $($name: self.$name.get(),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// CONNACKs with return code 0.
+    connects,
+    /// Failed attempts: connects that failed and connections that ended before they were stable.
+    failed_attempts,
+    /// Live connections that ended without being stopped.
+    losses,
+    /// Messages received from the broker.
+    received,
+    /// Messages whose handlers have all returned, or that the application has dropped.
+    handled,
+    /// Messages that no handler's filter matched.
+    unmatched,
+    /// QoS 0 messages dropped because the client's share of the queue was full.
+    dropped,
+    /// Calls of a handler that returned an error.
+    handler_errors,
+    /// Calls of a handler that panicked.
+    handler_panics,
+    /// Messages given to the dead-letter function.
+    dead_letters,
+    /// Messages accepted by `publish`, `try_publish` and `publish_timeout`.
+    accepted,
+    /// Messages written to a connection, repetitions included.
+    sent,
+    /// QoS 1 and 2 messages whose PUBACK or PUBCOMP came.
+    acknowledged,
+    /// Calls of a pub function.
+    ticks,
+    /// Calls of a pub function that were due and left out: the client was not connected, or the
+    /// publisher thread came too late for them.
+    missed_ticks,
+    /// Calls of a pub function that returned an error.
+    pub_errors,
+    /// Calls of a pub function that panicked.
+    pub_panics,
+    /// Subscriptions that the broker refused.
+    refused_subscriptions,
+}
+
+/// A number that only grows. Relaxed: it orders nothing, it is only read as a figure.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn increment(&self) {
+        self.add(1);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

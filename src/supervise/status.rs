@@ -1,0 +1,230 @@
+//! The one true state of a client, and the waits for it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::supervise::{
+    cause::Cause,
+    outcome::{Failure, Outcome},
+    state::{Announcer, ClientState, StateChange},
+    stop::deadline_after,
+};
+
+/// Why a wait for a client's state ended without it.
+///
+/// ```
+/// use mqtt_fleet::WaitError;
+///
+/// fn is_hopeless(error: &WaitError) -> bool {
+///     matches!(error, WaitError::Ended { .. })
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// The time was over.
+    #[error("client {client} is still {state} after {waited:?}")]
+    Timeout {
+        /// The client that was waited for.
+        client: String,
+        /// What it was doing at the end.
+        state: ClientState,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The client ended, so it can't come to that state any more.
+    #[error("client {client} has ended: {outcome}")]
+    Ended {
+        /// The client that was waited for.
+        client: String,
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+/// Written by the client's own thread (and once by its starter), read by everybody.
+#[derive(Debug)]
+pub(crate) struct Status {
+    client: Arc<str>,
+    broker: Arc<str>,
+    /// A copy of "the state is Connected" that costs no lock.
+    connected: AtomicBool,
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: ClientState,
+    /// Every wanted subscription has its SUBACK on this connection.
+    subscribed: bool,
+    /// `None` after the end: the listeners' channels close when all clients have ended.
+    announcer: Option<Announcer>,
+    /// The first failure of a handler or pub function.
+    first_failure: Option<Failure>,
+    /// The failure that the policy stops this client for.
+    fatal: Option<Failure>,
+    refused_subscriptions: Vec<String>,
+}
+
+impl Status {
+    pub(crate) fn new(client: Arc<str>, broker: Arc<str>, announcer: Announcer) -> Self {
+        Self {
+            client,
+            broker,
+            connected: AtomicBool::new(false),
+            inner: Mutex::new(Inner {
+                state: ClientState::Starting,
+                subscribed: false,
+                announcer: Some(announcer),
+                first_failure: None,
+                fatal: None,
+                refused_subscriptions: Vec::new(),
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn set(&self, state: ClientState) {
+        let mut inner = self.inner.lock();
+        if inner.state.is_ended() {
+            return;
+        }
+        let connected = matches!(state, ClientState::Connected { .. });
+        self.connected.store(connected, Ordering::SeqCst);
+        inner.subscribed = false;
+        inner.state = state;
+        self.announce(&mut inner, None);
+        self.changed.notify_all();
+    }
+
+    /// The broker refused a subscription of the connected client.
+    pub(crate) fn refused_subscription(&self, filter: String) {
+        let mut inner = self.inner.lock();
+        if !inner.refused_subscriptions.contains(&filter) {
+            inner.refused_subscriptions.push(filter.clone());
+        }
+        self.announce(&mut inner, Some(Cause::SubscriptionRefused { filter }));
+    }
+
+    /// Announced under the lock, so that listeners see changes in the order in which they
+    /// happened; announcing never waits.
+    fn announce(&self, inner: &mut Inner, note: Option<Cause>) {
+        if let Some(announcer) = &inner.announcer {
+            announcer.announce(&StateChange {
+                client: Arc::clone(&self.client),
+                broker: Arc::clone(&self.broker),
+                state: inner.state.clone(),
+                note,
+                at: Instant::now(),
+            });
+        }
+        if inner.state.is_ended() {
+            inner.announcer = None;
+        }
+    }
+
+    pub(crate) fn set_subscribed(&self, subscribed: bool) {
+        self.inner.lock().subscribed = subscribed;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn state(&self) -> ClientState {
+        self.inner.lock().state.clone()
+    }
+
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        match &self.inner.lock().state {
+            ClientState::Ended { outcome } => Some(outcome.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn failed(&self, failure: &Failure) {
+        let mut inner = self.inner.lock();
+        if inner.first_failure.is_none() {
+            inner.first_failure = Some(failure.clone());
+        }
+    }
+
+    pub(crate) fn first_failure(&self) -> Option<Failure> {
+        self.inner.lock().first_failure.clone()
+    }
+
+    /// Notes the failure for which the policy stops this client.
+    pub(crate) fn condemn(&self, failure: Failure) {
+        self.inner.lock().fatal.get_or_insert(failure);
+    }
+
+    pub(crate) fn fatal(&self) -> Option<Failure> {
+        self.inner.lock().fatal.clone()
+    }
+
+    pub(crate) fn refused_subscriptions(&self) -> Vec<String> {
+        self.inner.lock().refused_subscriptions.clone()
+    }
+
+    pub(crate) fn wait_connected(&self, timeout: Duration) -> Result<(), WaitError> {
+        self.wait(timeout, |inner| {
+            matches!(inner.state, ClientState::Connected { .. })
+        })
+    }
+
+    pub(crate) fn wait_subscribed(&self, timeout: Duration) -> Result<(), WaitError> {
+        self.wait(timeout, |inner| inner.subscribed)
+    }
+
+    /// An ended client is disconnected, so this one can't fail because of an end.
+    pub(crate) fn wait_disconnected(&self, timeout: Duration) -> Result<(), WaitError> {
+        self.wait(timeout, |inner| {
+            !matches!(inner.state, ClientState::Connected { .. })
+        })
+    }
+
+    pub(crate) fn wait_ended(&self, timeout: Duration) -> Result<Outcome, WaitError> {
+        self.wait(timeout, |inner| inner.state.is_ended())?;
+        // The state just waited for does not change any more.
+        Ok(self.outcome().unwrap_or(Outcome::Stopped))
+    }
+
+    fn wait(&self, timeout: Duration, reached: impl Fn(&Inner) -> bool) -> Result<(), WaitError> {
+        let deadline = deadline_after(timeout);
+        let mut inner = self.inner.lock();
+        loop {
+            if reached(&inner) {
+                return Ok(());
+            }
+            if let ClientState::Ended { outcome } = &inner.state {
+                return Err(WaitError::Ended {
+                    client: self.client.to_string(),
+                    outcome: outcome.clone(),
+                });
+            }
+            let timed_out = match deadline {
+                Some(deadline) => self.changed.wait_until(&mut inner, deadline).timed_out(),
+                None => {
+                    self.changed.wait(&mut inner);
+                    false
+                }
+            };
+            if timed_out && !reached(&inner) {
+                return Err(WaitError::Timeout {
+                    client: self.client.to_string(),
+                    state: inner.state.clone(),
+                    waited: timeout,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The stop signal: raised once, seen by everybody, and it ends every pause at once.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex};
+
+/// A flag that can be waited on.
+#[derive(Debug, Default)]
+pub(crate) struct StopSignal {
+    raised: AtomicBool,
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+impl StopSignal {
+    pub(crate) fn raise(&self) {
+        self.raised.store(true, Ordering::SeqCst);
+        // Taking the lock orders the store before the sleep of whoever looked just before it.
+        drop(self.lock.lock());
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn is_raised(&self) -> bool {
+        // SeqCst: "raised" must be seen by whoever then finds the outbox asleep, and the lock of
+        // the outbox alone would leave that to the reader to prove. It costs nothing on a load.
+        self.raised.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the signal is raised, at most this long. Says whether it is raised.
+    pub(crate) fn pause(&self, at_most: Duration) -> bool {
+        let deadline = deadline_after(at_most);
+        let mut guard = self.lock.lock();
+        while !self.is_raised() {
+            match deadline {
+                Some(deadline) => {
+                    if self.changed.wait_until(&mut guard, deadline).timed_out() {
+                        return self.is_raised();
+                    }
+                }
+                None => self.changed.wait(&mut guard),
+            }
+        }
+        true
+    }
+}
+
+/// The moment after this long; `None` is never, for durations that no clock can count.
+pub(crate) fn deadline_after(duration: Duration) -> Option<Instant> {
+    Instant::now().checked_add(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_lasts_as_said_or_until_the_signal() {
+        let signal = StopSignal::default();
+        assert!(!signal.pause(Duration::from_millis(1)));
+        signal.raise();
+        assert!(signal.pause(Duration::MAX));
+    }
+}

@@ -1,0 +1,103 @@
+//! The only place that makes threads: each has a name, a stack size, and can be joined in time.
+
+use std::{
+    io,
+    thread::{Builder, JoinHandle, current},
+    time::Instant,
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+
+/// A running thread.
+#[derive(Debug)]
+pub(crate) struct Thread {
+    name: String,
+    /// `None` once it is joined.
+    handle: Option<JoinHandle<()>>,
+    /// Disconnected when the body has returned or unwound: std has no join with a deadline.
+    done: Receiver<()>,
+}
+
+impl Thread {
+    /// Starts a thread. `name` must have no null character (names are checked at start).
+    pub(crate) fn spawn(
+        name: &str,
+        stack_size: usize,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
+        let (finished, done) = bounded(0);
+        let handle = Builder::new()
+            .name(name.to_owned())
+            .stack_size(stack_size)
+            .spawn(move || {
+                // Dropped last, also when the body panics.
+                let _finished = finished;
+                body();
+            })?;
+        Ok(Self {
+            name: name.to_owned(),
+            handle: Some(handle),
+            done,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.handle
+            .as_ref()
+            .is_some_and(|handle| !handle.is_finished())
+    }
+
+    /// Whether this is the thread of the caller, which it can't join.
+    pub(crate) fn is_current(&self) -> bool {
+        self.handle
+            .as_ref()
+            .is_some_and(|handle| handle.thread().id() == current().id())
+    }
+
+    /// Joins the thread, waiting until the deadline at the latest (`None`: for ever). Says
+    /// whether it has ended. The caller's own thread counts as not ended.
+    pub(crate) fn join_until(&mut self, deadline: Option<Instant>) -> bool {
+        if self.is_current() {
+            return false;
+        }
+        let ended = match deadline {
+            Some(deadline) => self.done.recv_deadline(deadline),
+            None => self.done.recv().map_err(RecvTimeoutError::from),
+        };
+        if ended == Err(RecvTimeoutError::Timeout) {
+            return false;
+        }
+        if let Some(handle) = self.handle.take() {
+            // The body has returned: what is left is the thread's own end. A panic of the body
+            // was reported by whoever wrote the body.
+            let _ = handle.join();
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn join_waits_no_longer_than_its_deadline() {
+        let (release, held) = bounded::<()>(0);
+        let mut thread = Thread::spawn("held", 64 * 1024, move || {
+            let _ = held.recv();
+        })
+        .unwrap();
+        assert!(!thread.join_until(Some(Instant::now() + Duration::from_millis(10))));
+        assert!(thread.is_running());
+        drop(release);
+        assert!(thread.join_until(None));
+        assert!(!thread.is_running());
+        assert!(thread.join_until(None), "a second join is no wait");
+    }
+}
