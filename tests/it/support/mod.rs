@@ -1,0 +1,4 @@
+//! What the tests share: a real broker, this process as the system sees it, and waiting for facts.
+
+pub(crate) mod mosquitto;
+pub(crate) mod proc;

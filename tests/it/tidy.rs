@@ -1,0 +1,490 @@
+//! The rules of this repository that no lint knows.
+//!
+//! Each rule is a function from a text to its offenses, so that a made-up text can show that it
+//! catches them. Not here, because clippy has lints for them (`unwrap_used`, `expect_used`, `panic`,
+//! `todo`, `unimplemented`, set in Cargo.toml and made errors by `.ci/run`): what may panic.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use source::{code_of, files, is_word, named_after, read, root, rust_blocks, sources};
+
+mod source;
+
+/// Who may import from whom. A room may always name itself; `lib.rs` re-exports from all of them.
+const ROOMS: [(&str, &[&str]); 7] = [
+    (
+        "fleet",
+        &["client", "publish", "receive", "supervise", "spec"],
+    ),
+    ("client", &["publish", "receive", "supervise", "spec"]),
+    ("publish", &["supervise", "spec"]),
+    ("receive", &["supervise", "spec"]),
+    ("supervise", &["spec"]),
+    ("spec", &[]),
+    ("testing", &["receive", "supervise", "spec"]),
+];
+
+/// The files that may spawn threads.
+const SPAWNERS: [&str; 2] = ["src/supervise/thread.rs", "src/testing/thread.rs"];
+
+/// First components of absolute paths that exist on one machine and not on the next.
+const PLACES: [&str; 8] = [
+    "home",
+    "root",
+    "Users",
+    "tmp",
+    "work",
+    "workspace",
+    "builds",
+    "mnt",
+];
+
+/// A line that breaks a rule.
+struct Offense {
+    line: usize,
+    what: String,
+}
+
+#[test]
+fn imports_point_down() {
+    assert_clean(sources(), imports);
+}
+
+#[test]
+fn imports_that_point_up_are_caught() {
+    let caught = |path, text| found(imports(path, text));
+    assert_eq!(
+        caught(
+            "src/publish/outbox.rs",
+            "use crate::spec::QoS;\nuse crate::publish::Receipt;"
+        ),
+        [""; 0]
+    );
+    assert_eq!(
+        caught("src/publish/outbox.rs", "\nuse crate::receive::Message;"),
+        ["2: publish imports from receive"]
+    );
+    assert_eq!(
+        caught("src/receive/mod.rs", "fn f() { crate::publish::f() }"),
+        ["1: receive imports from publish"]
+    );
+    // In a group, over several lines; `client` inside the braces of `spec` is no room.
+    let group = "use crate::{\n    spec::{Will, client::X},\n    fleet::Fleet,\n    client,\n};";
+    assert_eq!(
+        caught("src/supervise/stop.rs", group),
+        [
+            "3: supervise imports from fleet",
+            "4: supervise imports from client"
+        ]
+    );
+    assert_eq!(
+        caught("src/fleet.rs", "use crate::testing::TestBroker;"),
+        ["1: fleet imports from testing"]
+    );
+    assert_eq!(
+        caught("src/fleet/builder.rs", "use crate::client::Client;"),
+        [""; 0]
+    );
+    assert_eq!(
+        caught("src/testing/wire.rs", "use crate::client::Client;"),
+        ["1: testing imports from client"]
+    );
+    // Ways around the rooms.
+    assert_eq!(
+        caught("src/spec/mod.rs", "use crate::QoS;\nuse crate::*;"),
+        [
+            "1: `crate::QoS` names no room",
+            "2: `crate::` without a room"
+        ]
+    );
+    assert_eq!(
+        caught("src/spec/mod.rs", "use super::client::Client;"),
+        ["1: spec imports from client"]
+    );
+    assert_eq!(
+        caught("src/spec/retry.rs", "use super::super::client::Client;"),
+        ["1: `super::super::` leaves the module unseen: begin with `crate::`"]
+    );
+    assert_eq!(
+        caught("src/stray.rs", "use crate::spec::QoS;"),
+        ["1: src/stray.rs is in no room"]
+    );
+    // No imports, or free to import.
+    let prose = "//! See crate::fleet.\n/* crate::fleet */ const A: &str = \"crate::fleet\"; // crate::fleet";
+    assert_eq!(caught("src/spec/mod.rs", prose), [""; 0]);
+    assert_eq!(
+        caught(
+            "src/receive/filter.rs",
+            "mod tests { use super::*; use super::client::X; }"
+        ),
+        [""; 0]
+    );
+    assert_eq!(
+        caught(
+            "src/lib.rs",
+            "pub use crate::fleet::Fleet;\npub use crate::{spec::QoS, Other};"
+        ),
+        [""; 0]
+    );
+}
+
+#[test]
+fn rumqttc_has_one_door() {
+    assert_clean(sources(), rumqttc_doors);
+}
+
+#[test]
+fn rumqttc_elsewhere_is_caught() {
+    let text = "//! Over rumqttc.\nuse rumqttc::Client; // rumqttc\nlet not_rumqttc = \"rumqttc\";";
+    let offense = ["2: names rumqttc; its doors are src/client/link* and src/testing/wire.rs"];
+    for path in [
+        "src/client/network.rs",
+        "src/testing/broker.rs",
+        "src/lib.rs",
+    ] {
+        assert_eq!(found(rumqttc_doors(path, text)), offense, "{path}");
+    }
+    for path in [
+        "src/client/link.rs",
+        "src/client/link/event.rs",
+        "src/client/link_v5.rs",
+        "src/testing/wire.rs",
+    ] {
+        assert_eq!(found(rumqttc_doors(path, text)), [""; 0], "{path}");
+    }
+}
+
+#[test]
+fn threads_are_spawned_in_one_place() {
+    assert_clean(sources(), spawns);
+}
+
+#[test]
+fn threads_spawned_elsewhere_are_caught() {
+    let text = "// thread::spawn\nuse std::thread::{self, Builder};\nthread::spawn(f);\n\
+                std::thread::scope(|s| 0);\nthread::current();\nlet b = thread::Builder::new();";
+    let offenses = [
+        "2: thread::Builder",
+        "3: thread::spawn",
+        "4: thread::scope",
+        "6: thread::Builder",
+    ];
+    assert_eq!(found(spawns("src/client/network.rs", text)), offenses);
+    assert_eq!(found(spawns("src/thread.rs", text)), offenses);
+    for path in SPAWNERS {
+        assert_eq!(found(spawns(path, text)), [""; 0], "{path}");
+    }
+}
+
+#[test]
+fn the_readme_shows_the_hello_example() {
+    let readme = read("README.md");
+    let example = read("examples/hello.rs");
+    let difference = readme_difference(&readme, &example);
+    assert!(difference.is_none(), "{}", difference.unwrap_or_default());
+}
+
+#[test]
+fn a_readme_that_shows_something_else_is_caught() {
+    let readme = "# Title\n```rust\nlet a = 1;\n```\n\n```rust\nuse a::B;\n\nfn main() {}\n```\n```rust\nfn main() { 2 }\n```\n";
+    let example = "//! Says hello.\n//!\n//! cargo run --example hello\n\n// More.\nuse a::B;\n\nfn main() {}\n";
+    assert_eq!(readme_difference(readme, example), None);
+    assert_eq!(
+        readme_difference(&readme.replace("```rust", "```rust,no_run"), example),
+        None
+    );
+    let other = example.replace("{}", "{ 3 }");
+    let difference = readme_difference(readme, &other).unwrap();
+    assert!(
+        difference.contains("fn main() {}") && difference.contains("fn main() { 3 }"),
+        "{difference}"
+    );
+    let longer = format!("{example}fn more() {{}}\n");
+    assert!(
+        readme_difference(readme, &longer)
+            .unwrap()
+            .contains("fn more() {}")
+    );
+    let none = readme.replace("```rust", "```text");
+    assert!(
+        readme_difference(&none, example)
+            .unwrap()
+            .contains("no ```rust block")
+    );
+}
+
+#[test]
+fn every_source_says_what_it_is() {
+    assert_clean(sources(), undocumented);
+}
+
+#[test]
+fn a_source_that_does_not_say_what_it_is_is_caught() {
+    let offense = ["1: does not begin with a `//!` doc"];
+    assert_eq!(
+        found(undocumented("src/a.rs", "//! What it is.\n\nuse b;")),
+        [""; 0]
+    );
+    assert_eq!(
+        found(undocumented("src/a.rs", "use b;\n//! Late.")),
+        offense
+    );
+    assert_eq!(found(undocumented("src/a.rs", "//!\n")), offense);
+    assert_eq!(found(undocumented("src/a.rs", "")), offense);
+}
+
+#[test]
+fn the_changelog_knows_this_version() {
+    assert!(
+        names_version(&read("CHANGELOG.md"), env!("CARGO_PKG_VERSION")),
+        "CHANGELOG.md has neither a section [{}] nor [Unreleased]",
+        env!("CARGO_PKG_VERSION")
+    );
+}
+
+#[test]
+fn a_changelog_without_this_version_is_caught() {
+    assert!(names_version("# Changelog\n\n## [Unreleased]\n", "0.2.0"));
+    assert!(names_version("## [0.2.0] - 2024-01-01\n", "0.2.0"));
+    assert!(!names_version(
+        "## [0.1.0] - 2024-01-01\n\n0.2.0 is Unreleased.\n",
+        "0.2.0"
+    ));
+    assert!(!names_version("", "0.2.0"));
+}
+
+#[test]
+fn no_text_names_a_path_of_one_machine() {
+    assert_clean(files(Path::new("")), machine_paths);
+}
+
+#[test]
+fn a_path_of_one_machine_is_caught() {
+    let place = PLACES[0];
+    let caught = |text: &str| found(machine_paths("a.md", text));
+    let offense = [format!("1: /{place}")];
+    for text in [
+        "/P/me/project",
+        "see `/P/me`",
+        "dir=/P",
+        "(\"/P/me\")",
+        "under /P, there",
+    ] {
+        assert_eq!(caught(&text.replace('P', place)), offense, "{text}");
+    }
+    for text in [
+        "docs/P/x",
+        "mqtt://broker/P/x",
+        "P/x",
+        "/Pless/x",
+        "../P/x",
+        "~/P",
+    ] {
+        assert_eq!(caught(&text.replace('P', place)), [""; 0], "{text}");
+    }
+    assert_eq!(caught(env!("CARGO_MANIFEST_DIR")).len(), 1);
+}
+
+/// (a) What a file may import from.
+fn imports(path: &str, text: &str) -> Vec<Offense> {
+    if path == "src/lib.rs" {
+        return Vec::new();
+    }
+    let code = code_of(text);
+    let inside = path.trim_start_matches("src/");
+    let room = inside.split(['/', '.']).next().unwrap_or_default();
+    let Some((room, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else {
+        return vec![Offense {
+            line: 1,
+            what: format!("{path} is in no room"),
+        }];
+    };
+    let up = |target: &str| is_room(target) && target != *room && !allowed.contains(&target);
+    let mut offenses = Vec::new();
+    for (line, name) in named_after(&code, "crate::") {
+        if up(&name) {
+            offenses.push(Offense {
+                line,
+                what: format!("{room} imports from {name}"),
+            });
+        } else if name.is_empty() {
+            offenses.push(Offense {
+                line,
+                what: "`crate::` without a room".to_owned(),
+            });
+        } else if !is_room(&name) {
+            // A re-export of lib.rs: through it, every room would reach every other.
+            offenses.push(Offense {
+                line,
+                what: format!("`crate::{name}` names no room"),
+            });
+        }
+    }
+    // From a file that is a room's front door, `super` is the crate.
+    let is_door = inside.ends_with("/mod.rs") || !inside.contains('/');
+    for (line, name) in named_after(&code, "super::") {
+        if name == "super" {
+            let what = "`super::super::` leaves the module unseen: begin with `crate::`".to_owned();
+            offenses.push(Offense { line, what });
+        } else if is_door && up(&name) {
+            offenses.push(Offense {
+                line,
+                what: format!("{room} imports from {name}"),
+            });
+        }
+    }
+    offenses
+}
+
+/// (b) Who may name rumqttc, so that a replacement of it costs one file.
+fn rumqttc_doors(path: &str, text: &str) -> Vec<Offense> {
+    if path.starts_with("src/client/link") || path == "src/testing/wire.rs" {
+        return Vec::new();
+    }
+    let what = "names rumqttc; its doors are src/client/link* and src/testing/wire.rs";
+    let names_it = |line: &str| line.split(|c| !is_word(c)).any(|word| word == "rumqttc");
+    let code = code_of(text);
+    let lines = code.lines().enumerate().filter(|(_, line)| names_it(line));
+    lines
+        .map(|(index, _)| Offense {
+            line: index + 1,
+            what: what.to_owned(),
+        })
+        .collect()
+}
+
+/// (c) Who may spawn threads, so that every thread is named, counted and joined.
+fn spawns(path: &str, text: &str) -> Vec<Offense> {
+    if SPAWNERS.contains(&path) {
+        return Vec::new();
+    }
+    named_after(&code_of(text), "thread::")
+        .into_iter()
+        .filter(|(_, name)| ["Builder", "spawn", "scope"].contains(&name.as_str()))
+        .map(|(line, name)| Offense {
+            line,
+            what: format!("thread::{name}"),
+        })
+        .collect()
+}
+
+/// (d) Where the program in the README and the example part.
+fn readme_difference(readme: &str, example: &str) -> Option<String> {
+    let Some(shown) = rust_blocks(readme)
+        .into_iter()
+        .find(|block| block.contains("fn main"))
+    else {
+        return Some("README.md has no ```rust block with `fn main`".to_owned());
+    };
+    let is_header = |line: &&str| line.is_empty() || line.starts_with("//");
+    let code = example
+        .lines()
+        .map(str::trim_end)
+        .skip_while(is_header)
+        .collect::<Vec<_>>()
+        .join("\n");
+    let (shown, code) = (shown.trim_end(), code.trim_end());
+    if shown == code {
+        return None;
+    }
+    let mut lines = shown.lines().zip(code.lines()).enumerate();
+    let (line, (left, right)) = lines
+        .find(|(_, (left, right))| left != right)
+        .unwrap_or_else(|| {
+            let common = shown.lines().count().min(code.lines().count());
+            let next = |text| str::lines(text).nth(common).unwrap_or("(the end)");
+            (common, (next(shown), next(code)))
+        });
+    Some(format!(
+        "the program in README.md is not examples/hello.rs; line {} of it:\nREADME.md: {left}\nhello.rs:  {right}",
+        line + 1
+    ))
+}
+
+/// (e) A file that does not say what it is.
+fn undocumented(_path: &str, text: &str) -> Vec<Offense> {
+    let first = text.lines().next().unwrap_or_default();
+    if first
+        .strip_prefix("//! ")
+        .is_some_and(|doc| !doc.trim().is_empty())
+    {
+        return Vec::new();
+    }
+    vec![Offense {
+        line: 1,
+        what: "does not begin with a `//!` doc".to_owned(),
+    }]
+}
+
+/// (f) Whether a changelog has a section for `version` or for what is to come.
+fn names_version(changelog: &str, version: &str) -> bool {
+    let headings = changelog
+        .lines()
+        .filter_map(|line| line.strip_prefix("## ["));
+    headings
+        .filter_map(|heading| heading.split(']').next())
+        .any(|name| name == version || name == "Unreleased")
+}
+
+/// (h) Absolute paths that only the machine of the writer has.
+fn machine_paths(_path: &str, text: &str) -> Vec<Offense> {
+    let mut offenses = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let mut offend = |what: String| {
+            offenses.push(Offense {
+                line: index + 1,
+                what,
+            })
+        };
+        if line.contains(env!("CARGO_MANIFEST_DIR")) {
+            offend(env!("CARGO_MANIFEST_DIR").to_owned());
+            continue;
+        }
+        for place in PLACES.map(|place| format!("/{place}")) {
+            let is_whole = |at: usize| {
+                // What stands before an absolute path can be no part of a path or of a URL.
+                let before = line[..at].chars().next_back();
+                let after = line[at + place.len()..].chars().next();
+                let begins = before.is_none_or(|c| !is_word(c) && !"/.-~:}*+#$".contains(c));
+                begins && after.is_none_or(|c| !is_word(c) && c != '-')
+            };
+            if line.match_indices(&place).any(|(at, _)| is_whole(at)) {
+                offend(place);
+            }
+        }
+    }
+    offenses
+}
+
+/// Applies a rule to files; the failure lists every offense, as compilers do.
+fn assert_clean(paths: Vec<PathBuf>, rule: impl Fn(&str, &str) -> Vec<Offense>) {
+    assert!(!paths.is_empty(), "a rule without files finds nothing");
+    let mut report = String::new();
+    for path in paths {
+        // What is not UTF-8 is no text.
+        let Ok(text) = fs::read_to_string(root().join(&path)) else {
+            continue;
+        };
+        let path = path.to_string_lossy().replace('\\', "/");
+        for offense in rule(&path, &text) {
+            report += &format!("{path}:{offense}\n");
+        }
+    }
+    assert!(report.is_empty(), "\n{report}");
+}
+
+fn found(offenses: Vec<Offense>) -> Vec<String> {
+    offenses.iter().map(Offense::to_string).collect()
+}
+
+impl fmt::Display for Offense {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.line, self.what)
+    }
+}
+
+fn is_room(name: &str) -> bool {
+    ROOMS.iter().any(|(room, _)| *room == name)
+}
