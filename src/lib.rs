@@ -1,17 +1,38 @@
 //! Many blocking MQTT clients in one process.
 
+mod client;
+mod fleet;
+mod publish;
 mod receive;
 mod spec;
 mod supervise;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use receive::filter::{TopicError, check_filter, check_topic, topic_matches};
+pub use client::{
+    clients::{Clients, StopHandle, UnknownClient},
+    handle::{Client, SubscribeError, SubscribeErrorKind},
+    spec::ClientSpec,
+};
+pub use fleet::{
+    bill::ThreadBill,
+    builder::FleetBuilder,
+    error::{Error, Problem, StartError},
+    running::Fleet,
+};
+pub use publish::error::{PublishError, PublishErrorKind};
+pub use receive::{
+    filter::topic_matches,
+    handler::{HandlerResult, OnFailure},
+    message::Message,
+    messages::{IntoIter, Messages},
+};
 pub use spec::{
     broker::{Broker, BrokerError},
     qos::{InvalidQoS, QoS},
     retry::Retry,
     settings::Session,
+    topic::{TopicError, check_filter, check_topic},
     will::Will,
 };
 pub use supervise::{
@@ -21,6 +42,6 @@ pub use supervise::{
     outcome::{Failure, FailureKind, Outcome},
     report::{ClientReport, Report},
     signal::SignalError,
-    state::{ClientState, StateChange},
+    state::{ClientState, StateChange, StateChanges},
     status::WaitError,
 };

@@ -1,84 +1,7 @@
-//! Topic names and topic filters by MQTT 3.1.1 section 4.7.
+//! Which topic names a topic filter matches (MQTT 3.1.1 section 4.7).
 //!
 //! rumqttc's own matcher panics on a topic whose first character takes more than one byte,
 //! and a peer chooses the topics: so dispatch never uses it.
-
-/// Why a topic name or a topic filter is not valid.
-///
-/// ```
-/// use mqtt_fleet::{TopicError, check_filter, check_topic};
-///
-/// assert_eq!(check_topic("plant/+/temp"), Err(TopicError::Wildcard));
-/// assert_eq!(check_filter("plant/#/temp"), Err(TopicError::HashNotLast));
-/// assert!(check_filter("plant/+/temp").is_ok());
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TopicError {
-    /// Topic names and filters have at least one character [MQTT-4.7.3-1].
-    #[error("it is empty")]
-    Empty,
-    /// At most 65,535 bytes of UTF-8 fit their length field [MQTT-4.7.3-3].
-    #[error("it is longer than 65,535 bytes")]
-    TooLong,
-    /// The null character is not allowed [MQTT-4.7.3-2].
-    #[error("it contains a null character")]
-    Null,
-    /// A topic name contains no wildcard [MQTT-3.3.2-2].
-    #[error("a topic name contains no wildcard '+' or '#'")]
-    Wildcard,
-    /// `#` is a whole level, and the last one [MQTT-4.7.1-2].
-    #[error("'#' must be the whole last level")]
-    HashNotLast,
-    /// `+` is a whole level [MQTT-4.7.1-3].
-    #[error("'+' must be a whole level")]
-    PlusNotAlone,
-    /// `$share` is followed by a group name without wildcard and a filter.
-    #[error("a shared subscription is '$share/group/filter'")]
-    Shared,
-}
-
-/// Checks a topic name, to which messages are published.
-///
-/// # Errors
-///
-/// [`TopicError`] says what is wrong with it.
-pub fn check_topic(topic: &str) -> Result<(), TopicError> {
-    check_text(topic)?;
-    if topic.contains(['+', '#']) {
-        return Err(TopicError::Wildcard);
-    }
-    Ok(())
-}
-
-/// Checks a topic filter, to which a client subscribes. `$share/group/filter` is allowed.
-///
-/// # Errors
-///
-/// [`TopicError`] says what is wrong with it.
-pub fn check_filter(filter: &str) -> Result<(), TopicError> {
-    check_text(filter)?;
-    let filter = match filter.strip_prefix("$share/") {
-        None => filter,
-        Some(shared) => {
-            let (group, filter) = shared.split_once('/').ok_or(TopicError::Shared)?;
-            if group.is_empty() || group.contains(['+', '#']) || filter.is_empty() {
-                return Err(TopicError::Shared);
-            }
-            filter
-        }
-    };
-    let mut levels = filter.split('/').peekable();
-    while let Some(level) = levels.next() {
-        if level.contains('#') && (level != "#" || levels.peek().is_some()) {
-            return Err(TopicError::HashNotLast);
-        }
-        if level.contains('+') && level != "+" {
-            return Err(TopicError::PlusNotAlone);
-        }
-    }
-    Ok(())
-}
 
 /// Whether a topic name matches a topic filter (section 4.7).
 ///
@@ -119,20 +42,12 @@ fn unshared(filter: &str) -> &str {
         .map_or(filter, |(_, filter)| filter)
 }
 
-fn check_text(text: &str) -> Result<(), TopicError> {
-    match text {
-        "" => Err(TopicError::Empty),
-        _ if text.len() > usize::from(u16::MAX) => Err(TopicError::TooLong),
-        _ if text.contains('\0') => Err(TopicError::Null),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::spec::topic::{check_filter, check_topic};
 
     /// The standard's rules said a second time, by recursion over byte strings: an oracle that
     /// shares no code with the matcher.
@@ -196,23 +111,6 @@ mod tests {
                 "{filter} on {topic}"
             );
         }
-    }
-
-    #[test]
-    fn invalid_texts_are_named() {
-        assert_eq!(check_topic(""), Err(TopicError::Empty));
-        assert_eq!(check_topic("a\0b"), Err(TopicError::Null));
-        assert_eq!(check_topic(&"a".repeat(65_536)), Err(TopicError::TooLong));
-        assert_eq!(check_topic(&"a".repeat(65_535)), Ok(()));
-        assert_eq!(check_topic("a/#"), Err(TopicError::Wildcard));
-        assert_eq!(check_filter("a#"), Err(TopicError::HashNotLast));
-        assert_eq!(check_filter("#/a"), Err(TopicError::HashNotLast));
-        assert_eq!(check_filter("a/b+"), Err(TopicError::PlusNotAlone));
-        assert_eq!(check_filter("$share/g"), Err(TopicError::Shared));
-        assert_eq!(check_filter("$share//a"), Err(TopicError::Shared));
-        assert_eq!(check_filter("$share/+/a"), Err(TopicError::Shared));
-        assert_eq!(check_filter("$share/g/a/#"), Ok(()));
-        assert_eq!(check_filter("/"), Ok(()));
     }
 
     proptest! {

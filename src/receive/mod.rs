@@ -1,3 +1,10 @@
-//! In: from a received packet to a handler's return and its acknowledgement.
+//! In: from a received packet to the return of its handlers and its acknowledgement.
 
+pub(crate) mod ack;
+pub(crate) mod dispatch;
 pub(crate) mod filter;
+pub(crate) mod handler;
+pub(crate) mod message;
+pub(crate) mod messages;
+pub(crate) mod source;
+pub(crate) mod worker;

@@ -9,4 +9,5 @@ pub(crate) mod qos;
 pub(crate) mod retry;
 pub(crate) mod settings;
 pub(crate) mod template;
+pub(crate) mod topic;
 pub(crate) mod will;

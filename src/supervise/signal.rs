@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 const EXIT_AT_ONCE: i32 = 130;
 
 /// What the first signal does. Weak: a fleet that is gone is not kept alive by its handler.
-type OnSignal = dyn Fn() + Send + Sync;
+pub(crate) type OnSignal = dyn Fn() + Send + Sync;
 
 static LISTENERS: Mutex<Vec<Weak<OnSignal>>> = Mutex::new(Vec::new());
 static INSTALLED: Mutex<bool> = Mutex::new(false);
@@ -53,6 +53,8 @@ pub(crate) fn listen(on_signal: &Arc<OnSignal>) -> Result<(), SignalError> {
     let mut listeners = LISTENERS.lock();
     listeners.retain(|listener| listener.strong_count() > 0);
     listeners.push(Arc::downgrade(on_signal));
+    // Who listens now has not been asked to stop yet.
+    STOPPING.store(false, Ordering::SeqCst);
     Ok(())
 }
 

@@ -1,8 +1,14 @@
 //! What a client is doing, and the announcement that it does something else now.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{
+    Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded,
+};
 
 use crate::supervise::{cause::Cause, outcome::Outcome};
 
@@ -143,6 +149,61 @@ impl StateChange {
     }
 }
 
+/// The state changes of all clients, from the start of the fleet on.
+///
+/// A stream that nobody reads keeps the newest changes (64 and 16 for each client) and forgets
+/// the oldest. It ends ("disconnected") when every client has ended. Clones share it: each change
+/// goes to one of them.
+///
+/// ```
+/// use mqtt_fleet::{ClientSpec, ClientState, Fleet, StateChanges};
+///
+/// fn wait_for_the_end_of_any(states: &StateChanges) -> Option<String> {
+///     let change = states.iter().find(|change| change.state().is_ended())?;
+///     Some(change.client().to_owned())
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct StateChanges(Receiver<StateChange>);
+
+impl StateChanges {
+    pub(crate) fn new(changes: Receiver<StateChange>) -> Self {
+        Self(changes)
+    }
+
+    /// Waits for a change.
+    ///
+    /// # Errors
+    ///
+    /// When every client has ended and all changes were taken.
+    pub fn recv(&self) -> Result<StateChange, RecvError> {
+        self.0.recv()
+    }
+
+    /// Takes a change if one is there. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// `Empty` now, or `Disconnected` for ever.
+    pub fn try_recv(&self) -> Result<StateChange, TryRecvError> {
+        self.0.try_recv()
+    }
+
+    /// Waits for a change, at most this long.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout`, or `Disconnected` for ever.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<StateChange, RecvTimeoutError> {
+        self.0.recv_timeout(timeout)
+    }
+
+    /// Waits for one change after the other, until every client has ended.
+    pub fn iter(&self) -> impl Iterator<Item = StateChange> + '_ {
+        self.0.iter()
+    }
+}
+
 /// The sending side of state changes: bounded, and it never waits. A listener that falls behind
 /// loses the oldest changes, not the newest: the newest tell what is true now.
 #[derive(Debug, Clone)]
@@ -151,8 +212,17 @@ pub(crate) struct Announcer {
 }
 
 impl Announcer {
-    pub(crate) fn new(listeners: Vec<(Sender<StateChange>, Receiver<StateChange>)>) -> Self {
-        Self { listeners }
+    /// One listener for each of `n`, with room for what this many clients can do in a moment.
+    pub(crate) fn new(n: usize, clients: usize) -> Self {
+        let capacity = 64 + 16 * clients;
+        Self {
+            listeners: (0..n).map(|_| bounded(capacity)).collect(),
+        }
+    }
+
+    /// The receiving side of listener `n`.
+    pub(crate) fn listener(&self, n: usize) -> Option<Receiver<StateChange>> {
+        self.listeners.get(n).map(|(_, receiver)| receiver.clone())
     }
 
     pub(crate) fn announce(&self, change: &StateChange) {

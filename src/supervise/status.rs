@@ -144,6 +144,10 @@ impl Status {
         self.inner.lock().state.clone()
     }
 
+    pub(crate) fn is_ended(&self) -> bool {
+        self.inner.lock().state.is_ended()
+    }
+
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         match &self.inner.lock().state {
             ClientState::Ended { outcome } => Some(outcome.clone()),

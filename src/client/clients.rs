@@ -1,0 +1,119 @@
+//! All clients of a fleet, by name, and the handle that stops them.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use crate::client::handle::Client;
+
+/// The clients of a fleet, for handlers: look one up by name.
+///
+/// ```
+/// use mqtt_fleet::{Fleet, QoS};
+///
+/// let builder = Fleet::builder().on_message("sensors/#", |message, clients| {
+///     let cloud = clients.get("cloud")?;
+///     cloud.try_publish(message.topic(), QoS::AtLeastOnce, false, message.payload().clone())?;
+///     Ok(())
+/// });
+/// ```
+#[derive(Clone)]
+pub struct Clients(Arc<Inner>);
+
+struct Inner {
+    list: Vec<Client>,
+    by_name: HashMap<Arc<str>, usize>,
+}
+
+/// There is no client of this name in the fleet.
+///
+/// ```
+/// let error: Box<dyn std::error::Error> = mqtt_fleet::UnknownClient("clowd".into()).into();
+/// assert_eq!(error.to_string(), r#"the fleet has no client named "clowd""#);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the fleet has no client named {0:?}")]
+pub struct UnknownClient(pub String);
+
+impl Clients {
+    pub(crate) fn new(list: Vec<Client>) -> Self {
+        let by_name = list
+            .iter()
+            .enumerate()
+            .map(|(index, client)| (Arc::clone(&client.core().name), index))
+            .collect();
+        Self(Arc::new(Inner { list, by_name }))
+    }
+
+    /// The client of this name.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn get(&self, name: &str) -> Result<&Client, UnknownClient> {
+        let index = self.0.by_name.get(name);
+        index
+            .and_then(|index| self.0.list.get(*index))
+            .ok_or_else(|| UnknownClient(name.to_owned()))
+    }
+
+    /// All clients, in the order in which they were added.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Client> {
+        self.0.list.iter()
+    }
+
+    /// How many clients there are, ended ones included.
+    pub fn len(&self) -> usize {
+        self.0.list.len()
+    }
+
+    /// Whether there is none. A fleet has at least one.
+    pub fn is_empty(&self) -> bool {
+        self.0.list.is_empty()
+    }
+
+    /// Stops every client. Never waits: whoever runs or joins the fleet gets the report.
+    pub fn stop(&self) {
+        for client in self.iter() {
+            client.stop();
+        }
+    }
+
+    pub(crate) fn at(&self, index: usize) -> Option<&Client> {
+        self.0.list.get(index)
+    }
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(Client::name)).finish()
+    }
+}
+
+/// Stops a fleet from anywhere: another thread, a handler, a signal handler, a GUI's close button.
+///
+/// ```
+/// use mqtt_fleet::{ClientSpec, Fleet};
+/// use mqtt_fleet::testing::TestBroker;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let broker = TestBroker::start()?;
+/// let fleet = Fleet::builder().client(ClientSpec::new("plant", broker.url())).start()?;
+/// let handle = fleet.stop_handle();
+/// std::thread::spawn(move || handle.stop());
+/// let report = fleet.join(); // returns because of the other thread
+/// assert_eq!(report.exit_code(), 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct StopHandle(Clients);
+
+impl StopHandle {
+    pub(crate) fn new(clients: Clients) -> Self {
+        Self(clients)
+    }
+
+    /// Stops every client of the fleet. Never waits; calling it again does nothing.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+}

@@ -1,0 +1,425 @@
+//! The handle of one client: what its user can do with it, from any thread.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::{
+    client::subscriptions::Subscriptions,
+    publish::{
+        error::{PublishError, PublishErrorKind},
+        outbox::{Control, Outbox, Outgoing, Patience, Refusal},
+        size::packet_size,
+    },
+    receive::ack::Acknowledgement,
+    spec::{
+        qos::QoS,
+        settings::Settings,
+        topic::{TopicError, check_filter, check_topic},
+    },
+    supervise::{
+        counters::{Counters, Stats},
+        outcome::{Failure, Outcome},
+        state::ClientState,
+        status::{Status, WaitError},
+        stop::{StopSignal, deadline_after},
+    },
+};
+
+/// One client of a fleet.
+///
+/// A cheap clone of a shared handle: it can be kept, sent to any thread, and used in handlers
+/// and pub functions, its own included. Holding one does not keep the client running.
+///
+/// ```
+/// use std::time::Duration;
+/// use mqtt_fleet::{ClientSpec, Fleet, QoS};
+/// use mqtt_fleet::testing::TestBroker;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let broker = TestBroker::start()?;
+/// let fleet = Fleet::builder().client(ClientSpec::new("plant", broker.url())).start()?;
+/// let plant = fleet.client("plant")?;
+/// plant.wait_connected(Duration::from_secs(5))?;
+/// plant.publish("plant/boot", QoS::AtLeastOnce, true, "1")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client(Arc<Core>);
+
+/// What the handle and the network thread share.
+pub(crate) struct Core {
+    pub(crate) name: Arc<str>,
+    pub(crate) broker: Arc<str>,
+    pub(crate) client_id: String,
+    pub(crate) status: Status,
+    pub(crate) outbox: Outbox,
+    /// Locked before the outbox, never after it.
+    pub(crate) subscriptions: Mutex<Subscriptions>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) stop: StopSignal,
+    pub(crate) max_packet_size: usize,
+}
+
+impl Core {
+    pub(crate) fn new(settings: &Settings, status: Status) -> Self {
+        Self {
+            name: settings.name.as_str().into(),
+            broker: settings.broker.to_string().into(),
+            client_id: settings.client_id.clone().unwrap_or_default(),
+            status,
+            outbox: Outbox::new(settings.outbox_capacity),
+            subscriptions: Mutex::new(Subscriptions::new(settings.subscriptions.clone())),
+            counters: Arc::default(),
+            stop: StopSignal::default(),
+            max_packet_size: settings.max_packet_size,
+        }
+    }
+
+    /// Sends an acknowledgement, if there still is a connection.
+    pub(crate) fn acknowledge(&self, acknowledgement: Acknowledgement) {
+        self.outbox.control(Control::Acknowledge {
+            packet_id: acknowledgement.packet_id,
+            qos: acknowledgement.qos,
+        });
+    }
+
+    pub(crate) fn stop(&self) {
+        // In this order: whoever finds the outbox closed finds the signal raised.
+        self.stop.raise();
+        self.outbox.close();
+    }
+}
+
+impl Client {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self(core)
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.0
+    }
+
+    /// The client's name in its fleet.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its broker, as `host:port`.
+    pub fn broker(&self) -> &str {
+        &self.0.broker
+    }
+
+    /// The client id that it connects with.
+    pub fn client_id(&self) -> &str {
+        &self.0.client_id
+    }
+
+    /// Publishes a message: waits for room in the outbox, for as long as it takes.
+    ///
+    /// `Ok` means that the message is in the client's outbox, in order behind the earlier ones of
+    /// the same thread. It is sent when the client is connected, and at QoS 1 and 2 again on the
+    /// next connection if it was not acknowledged. What is in the outbox when the client stops is
+    /// not sent. While the client is not connected the outbox fills and then this waits; stopping
+    /// the client releases it.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] holds the message: the client has ended, the topic is not valid
+    /// ([MQTT-3.3.2-2]), or the packet exceeds the packet size limit.
+    pub fn publish(
+        &self,
+        topic: impl Into<String>,
+        qos: QoS,
+        retain: bool,
+        payload: impl Into<Bytes>,
+    ) -> Result<(), PublishError> {
+        self.offer(
+            topic.into(),
+            qos,
+            retain,
+            payload.into(),
+            Patience::Until(None),
+        )
+    }
+
+    /// Like [`Client::publish`], but never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishErrorKind::Full`] where `publish` would wait; else like `publish`.
+    pub fn try_publish(
+        &self,
+        topic: impl Into<String>,
+        qos: QoS,
+        retain: bool,
+        payload: impl Into<Bytes>,
+    ) -> Result<(), PublishError> {
+        self.offer(topic.into(), qos, retain, payload.into(), Patience::None)
+    }
+
+    /// Like [`Client::publish`], but waits at most this long.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishErrorKind::Timeout`] if there was no room in time; else like `publish`.
+    pub fn publish_timeout(
+        &self,
+        topic: impl Into<String>,
+        qos: QoS,
+        retain: bool,
+        payload: impl Into<Bytes>,
+        timeout: Duration,
+    ) -> Result<(), PublishError> {
+        let patience = Patience::Until(deadline_after(timeout));
+        self.offer(topic.into(), qos, retain, payload.into(), patience)
+    }
+
+    fn offer(
+        &self,
+        topic: String,
+        qos: QoS,
+        retain: bool,
+        payload: Bytes,
+        patience: Patience,
+    ) -> Result<(), PublishError> {
+        if let Err(error) = check_topic(&topic) {
+            let kind = PublishErrorKind::Topic(error);
+            return Err(PublishError::new(self.name(), kind, topic, payload));
+        }
+        let size = packet_size(topic.len(), qos, payload.len());
+        if size > self.0.max_packet_size {
+            let kind = PublishErrorKind::TooLarge {
+                size,
+                limit: self.0.max_packet_size,
+            };
+            return Err(PublishError::new(self.name(), kind, topic, payload));
+        }
+        let message = Outgoing {
+            topic,
+            qos,
+            retain,
+            payload,
+        };
+        match self.0.outbox.offer(message, patience) {
+            Ok(()) => {
+                self.0.counters.accepted.increment();
+                Ok(())
+            }
+            Err((message, refusal)) => {
+                let kind = match (refusal, patience) {
+                    (Refusal::Closed, _) => PublishErrorKind::Ended,
+                    (Refusal::Full, Patience::None) => PublishErrorKind::Full,
+                    (Refusal::Full, Patience::Until(_)) => PublishErrorKind::Timeout,
+                };
+                let Outgoing { topic, payload, .. } = message;
+                Err(PublishError::new(self.name(), kind, topic, payload))
+            }
+        }
+    }
+
+    /// How many messages wait in the outbox.
+    pub fn queued(&self) -> usize {
+        self.0.outbox.len()
+    }
+
+    /// Subscribes to a filter, from now on and after each reconnect. Never waits.
+    ///
+    /// If the client is connected, SUBSCRIBE is on its way when this returns, else it follows the
+    /// next CONNACK. A refusal by the broker is logged, counted, announced as a state change with
+    /// [`crate::Cause::SubscriptionRefused`], and in the report. A filter that is there already
+    /// gets the new quality of service [MQTT-3.8.4-3].
+    ///
+    /// # Errors
+    ///
+    /// The filter is not valid, or the client has ended.
+    pub fn subscribe(&self, filter: impl Into<String>, qos: QoS) -> Result<(), SubscribeError> {
+        let filter = filter.into();
+        self.check(&filter)?;
+        let mut subscriptions = self.0.subscriptions.lock();
+        subscriptions.want(filter, qos);
+        // Asked under the lock: the network thread decides under the same one whether SUBSCRIBE
+        // packets of a new connection are still to be made, so that none is missed or sent twice.
+        if self.0.outbox.is_connected() {
+            self.0.status.set_subscribed(false);
+            for packet in subscriptions.ask(self.0.max_packet_size) {
+                self.0.outbox.control(Control::Subscribe(packet));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a subscription of the spec or of [`Client::subscribe`]. Never waits. Messages that the
+    /// broker had sent before still come.
+    ///
+    /// # Errors
+    ///
+    /// The filter is not valid or not subscribed to, or the client has ended.
+    pub fn unsubscribe(&self, filter: impl Into<String>) -> Result<(), SubscribeError> {
+        let filter = filter.into();
+        self.check(&filter)?;
+        let mut subscriptions = self.0.subscriptions.lock();
+        if !subscriptions.drop_filter(&filter) {
+            return Err(self.subscribe_error(filter, SubscribeErrorKind::Unknown));
+        }
+        self.0.outbox.control(Control::Unsubscribe(filter));
+        Ok(())
+    }
+
+    fn check(&self, filter: &str) -> Result<(), SubscribeError> {
+        check_filter(filter).map_err(|error| {
+            self.subscribe_error(filter.to_owned(), SubscribeErrorKind::Filter(error))
+        })?;
+        // Fixed header, identifier, length and quality of service around the filter.
+        if filter.len() + 10 > self.0.max_packet_size {
+            let kind = SubscribeErrorKind::TooLarge;
+            return Err(self.subscribe_error(filter.to_owned(), kind));
+        }
+        if self.0.stop.is_raised() || self.0.status.outcome().is_some() {
+            return Err(self.subscribe_error(filter.to_owned(), SubscribeErrorKind::Ended));
+        }
+        Ok(())
+    }
+
+    fn subscribe_error(&self, filter: String, kind: SubscribeErrorKind) -> SubscribeError {
+        SubscribeError {
+            client: self.name().to_owned(),
+            filter,
+            kind,
+        }
+    }
+
+    /// Whether the client has a connection with CONNACK. False as soon as a loss is known: at
+    /// once when the broker closes, within two keep alives when it falls silent.
+    pub fn is_connected(&self) -> bool {
+        self.0.status.is_connected()
+    }
+
+    /// What the client is doing.
+    pub fn state(&self) -> ClientState {
+        self.0.status.state()
+    }
+
+    /// How the client ended, if it has.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.0.status.outcome()
+    }
+
+    /// The counts of this client.
+    pub fn stats(&self) -> Stats {
+        self.0.counters.stats()
+    }
+
+    /// The first failure of a handler or pub function for this client.
+    pub fn first_failure(&self) -> Option<Failure> {
+        self.0.status.first_failure()
+    }
+
+    /// Waits until the client is connected.
+    ///
+    /// # Errors
+    ///
+    /// The time was over, or the client has ended and never will be.
+    pub fn wait_connected(&self, timeout: Duration) -> Result<(), WaitError> {
+        self.0.status.wait_connected(timeout)
+    }
+
+    /// Waits until the client is connected and the broker has answered every subscription. A
+    /// refused one is answered.
+    ///
+    /// # Errors
+    ///
+    /// The time was over, or the client has ended and never will be.
+    pub fn wait_subscribed(&self, timeout: Duration) -> Result<(), WaitError> {
+        self.0.status.wait_subscribed(timeout)
+    }
+
+    /// Waits until the client is not connected. One that never was or has ended is not.
+    ///
+    /// # Errors
+    ///
+    /// The time was over.
+    pub fn wait_disconnected(&self, timeout: Duration) -> Result<(), WaitError> {
+        self.0.status.wait_disconnected(timeout)
+    }
+
+    /// Waits until the client has ended, and says how.
+    ///
+    /// # Errors
+    ///
+    /// The time was over.
+    pub fn wait_ended(&self, timeout: Duration) -> Result<Outcome, WaitError> {
+        self.0.status.wait_ended(timeout)
+    }
+
+    /// Stops this client: DISCONNECT, and no further attempt. Never waits; the others run on.
+    /// [`Client::wait_ended`] waits for it.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("name", &self.0.name)
+            .field("broker", &self.0.broker)
+            .field("client_id", &self.0.client_id)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a filter was not subscribed to or unsubscribed from.
+///
+/// ```
+/// use mqtt_fleet::{SubscribeError, SubscribeErrorKind};
+///
+/// fn is_typo(error: &SubscribeError) -> bool {
+///     matches!(error.kind(), SubscribeErrorKind::Filter(_) | SubscribeErrorKind::Unknown)
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("client {client}, filter {filter:?}: {kind}")]
+pub struct SubscribeError {
+    client: String,
+    filter: String,
+    kind: SubscribeErrorKind,
+}
+
+impl SubscribeError {
+    /// What is wrong.
+    pub fn kind(&self) -> SubscribeErrorKind {
+        self.kind
+    }
+
+    /// The client that was asked.
+    pub fn client(&self) -> &str {
+        &self.client
+    }
+
+    /// The filter that was given.
+    pub fn filter(&self) -> &str {
+        &self.filter
+    }
+}
+
+/// What is wrong with a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeErrorKind {
+    /// The filter is not valid.
+    #[error("the filter is not valid: {0}")]
+    Filter(TopicError),
+    /// The filter alone exceeds the client's packet size limit.
+    #[error("the filter exceeds the packet size limit")]
+    TooLarge,
+    /// There is no subscription to this filter.
+    #[error("there is no such subscription")]
+    Unknown,
+    /// The client is stopping or has ended.
+    #[error("the client is stopping or has ended")]
+    Ended,
+}

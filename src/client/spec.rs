@@ -1,0 +1,291 @@
+//! Who a client is: its data, and the functions that its user attaches to it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    client::{clients::Clients, handle::Client},
+    receive::{handler::HandlerResult, message::Message},
+    spec::{
+        broker::Broker,
+        credentials::Credentials,
+        qos::QoS,
+        retry::Retry,
+        settings::{Birth, Session, Settings},
+        will::Will,
+    },
+};
+
+/// A handler as the user writes it.
+pub(crate) type UserHandler = Arc<dyn Fn(&Message, &Clients) -> HandlerResult + Send + Sync>;
+
+/// A pub function that can be cloned for each copy of a template.
+pub(crate) trait PubFunction: FnMut(&Client) -> HandlerResult + Send + Sync {
+    fn boxed_clone(&self) -> Box<dyn PubFunction>;
+}
+
+impl<F> PubFunction for F
+where
+    F: FnMut(&Client) -> HandlerResult + Clone + Send + Sync + 'static,
+{
+    fn boxed_clone(&self) -> Box<dyn PubFunction> {
+        Box::new(self.clone())
+    }
+}
+
+/// A pub function and how often it is called.
+pub(crate) struct Periodic {
+    pub(crate) interval: Duration,
+    pub(crate) function: Box<dyn PubFunction>,
+}
+
+impl Clone for Periodic {
+    fn clone(&self) -> Self {
+        Self {
+            interval: self.interval,
+            function: self.function.boxed_clone(),
+        }
+    }
+}
+
+/// Who a client is: plain data that can be cloned, printed and kept, and the functions attached
+/// to it.
+///
+/// Nothing is checked and nothing runs before [`FleetBuilder::start`](crate::FleetBuilder::start),
+/// which checks everything and names the client and the field of what is wrong.
+///
+/// `{name}` in the client id, in filters and in the topics of will and birth becomes the client's
+/// name; [`ClientSpec::times`] fills `{i}`. `Debug` shows no password and no payload.
+///
+/// ```
+/// use std::time::Duration;
+/// use mqtt_fleet::{ClientSpec, QoS, Retry, Will};
+///
+/// let plant = ClientSpec::new("plant", "mqtt://10.0.0.5")
+///     .client_id("gw-7f3a-plant")
+///     .subscribe("sensors/+/temp", QoS::AtLeastOnce)
+///     .retry(Retry::attempts(3).pause(Duration::from_millis(200), Duration::from_secs(5)))
+///     .will(Will::new("gw/7f3a/state", "offline").retain(true))
+///     .birth("gw/7f3a/state", QoS::AtLeastOnce, true, "online")
+///     .publish_every(Duration::from_secs(1), |client| {
+///         client.try_publish("gw/7f3a/uptime", QoS::AtMostOnce, false, "1")?;
+///         Ok(())
+///     });
+/// let devices = ClientSpec::new("dev-{i}", "mqtt://10.0.0.5")
+///     .subscribe("cmd/{name}/#", QoS::AtLeastOnce)
+///     .times(200);
+/// assert_eq!(devices.len(), 200);
+/// # let _ = plant;
+/// ```
+#[derive(Clone)]
+pub struct ClientSpec {
+    pub(crate) settings: Settings,
+    pub(crate) handlers: Vec<(String, UserHandler)>,
+    pub(crate) periodic: Vec<Periodic>,
+    /// Which copy of a template it is, of how many.
+    pub(crate) copy: (usize, usize),
+}
+
+impl ClientSpec {
+    /// A client with a name of its own in the fleet, and its broker: a URL such as
+    /// `mqtt://host:1883` or `(host, port)`; see [`Broker`].
+    pub fn new(name: impl Into<String>, broker: impl Into<Broker>) -> Self {
+        Self {
+            settings: Settings::new(name.into(), broker.into()),
+            handlers: Vec::new(),
+            periodic: Vec::new(),
+            copy: (0, 1),
+        }
+    }
+
+    /// The client id (section 3.1.3.1), 1 to 65,535 bytes. Defaults to one of at most 23 letters
+    /// and digits that begins with the name and is another one in each run.
+    #[must_use]
+    pub fn client_id(mut self, id: impl Into<String>) -> Self {
+        self.settings.client_id = Some(id.into());
+        self
+    }
+
+    /// How often a ping is sent (section 3.1.2.10), 1 s to 65,535 s, in whole seconds. A silent
+    /// broker is noticed after one to two keep alives. Defaults to 30 s.
+    #[must_use]
+    pub fn keep_alive(mut self, keep_alive: Duration) -> Self {
+        self.settings.keep_alive = keep_alive;
+        self
+    }
+
+    /// Whether the broker keeps the session while the client is away. Defaults to
+    /// [`Session::Clean`].
+    #[must_use]
+    pub fn session(mut self, session: Session) -> Self {
+        self.settings.session = session;
+        self
+    }
+
+    /// User name and password. Defaults to those of the broker's URL, else to none.
+    #[must_use]
+    pub fn credentials(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
+        self.settings.credentials = Credentials::Fixed {
+            username: username.into(),
+            password: password.into(),
+        };
+        self
+    }
+
+    /// A function that is asked for user name and password before each attempt, for tokens that
+    /// expire. It runs on the client's thread and may block; an error or a panic is a failed
+    /// attempt. Defaults to none.
+    #[must_use]
+    pub fn credentials_with(
+        mut self,
+        ask: impl Fn() -> Result<(String, String), Box<dyn std::error::Error + Send + Sync>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.settings.credentials = Credentials::Asked(Arc::new(ask));
+        self
+    }
+
+    /// What the broker publishes when the client is lost. Defaults to nothing.
+    #[must_use]
+    pub fn will(mut self, will: Will) -> Self {
+        self.settings.will = Some(will);
+        self
+    }
+
+    /// A message that is published after every CONNACK, before any other message and after
+    /// SUBSCRIBE: who reads "online" can send commands. Defaults to nothing.
+    #[must_use]
+    pub fn birth(
+        mut self,
+        topic: impl Into<String>,
+        qos: QoS,
+        retain: bool,
+        payload: impl Into<Bytes>,
+    ) -> Self {
+        self.settings.birth = Some(Birth {
+            topic: topic.into(),
+            qos,
+            retain,
+            payload: payload.into(),
+        });
+        self
+    }
+
+    /// A topic filter to subscribe to, after each CONNACK without a session. May be called again;
+    /// of the same filter the last quality of service counts. Defaults to none.
+    #[must_use]
+    pub fn subscribe(mut self, filter: impl Into<String>, qos: QoS) -> Self {
+        self.settings.subscriptions.push((filter.into(), qos));
+        self
+    }
+
+    /// How the client retries. Defaults to [`Retry::attempts`]`(3)`.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.settings.retry = retry;
+        self
+    }
+
+    /// How long one attempt may take, from TCP to CONNACK, and how long the broker may not read
+    /// what is sent. Whole seconds, rounded up, at least 1 s. Defaults to 5 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.connect_timeout = timeout;
+        self
+    }
+
+    /// The largest packet, in bytes, both ways: a larger one is refused by `publish`, and a larger
+    /// one from the broker ends the connection. 128 to 268,435,455. Defaults to 256 KiB.
+    #[must_use]
+    pub fn max_packet_size(mut self, bytes: usize) -> Self {
+        self.settings.max_packet_size = bytes;
+        self
+    }
+
+    /// How many messages the outbox holds, at least 1. Defaults to 1,000.
+    #[must_use]
+    pub fn outbox_capacity(mut self, messages: usize) -> Self {
+        self.settings.outbox_capacity = messages;
+        self
+    }
+
+    /// How many published messages of QoS 1 and 2 may be unacknowledged at once, 1 to 10,000.
+    /// Defaults to 100.
+    #[must_use]
+    pub fn window(mut self, messages: u16) -> Self {
+        self.settings.window = messages;
+        self
+    }
+
+    /// A pub function: called every interval while the client is connected, on the publisher
+    /// thread.
+    ///
+    /// The moments are absolute: a late call does not shift the next one, and calls that are
+    /// missed (not connected, or too late) are counted and never made up for in a burst. The
+    /// copies of a template are spread over the interval. The function may keep state of its own;
+    /// each copy has its own clone of it. All pub functions share a thread: one that blocks delays
+    /// the others (never a connection), so use `try_publish` in it. An error or a panic is handled
+    /// by the fleet's [`OnFailure`](crate::OnFailure). May be called again for a further function.
+    #[must_use]
+    pub fn publish_every<F>(mut self, interval: Duration, function: F) -> Self
+    where
+        F: FnMut(&Client) -> HandlerResult + Clone + Send + Sync + 'static,
+    {
+        self.periodic.push(Periodic {
+            interval,
+            function: Box::new(function),
+        });
+        self
+    }
+
+    /// A handler for this client's messages whose topic matches the filter. It runs on a worker,
+    /// after the fleet's own handlers. May be called again; all that match are called.
+    #[must_use]
+    pub fn on_message(
+        mut self,
+        filter: impl Into<String>,
+        handler: impl Fn(&Message, &Clients) -> HandlerResult + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.push((filter.into(), Arc::new(handler)));
+        self
+    }
+
+    /// Makes this spec a template: `n` copies, with `{i}` from 0 to n-1 filled in. The name needs
+    /// it, or the copies would share one.
+    #[must_use]
+    pub fn times(self, n: usize) -> Vec<Self> {
+        (0..n)
+            .map(|i| Self {
+                settings: self.settings.numbered(i),
+                handlers: self
+                    .handlers
+                    .iter()
+                    .map(|(filter, handler)| {
+                        let filter = crate::spec::template::number(filter, i);
+                        (filter, Arc::clone(handler))
+                    })
+                    .collect(),
+                periodic: self.periodic.clone(),
+                copy: (i, n),
+            })
+            .collect()
+    }
+
+    /// The client's name.
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+}
+
+impl fmt::Debug for ClientSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientSpec")
+            .field("settings", &self.settings)
+            .field("handlers", &self.handlers.len())
+            .field("pub_functions", &self.periodic.len())
+            .finish()
+    }
+}

@@ -1,0 +1,220 @@
+//! What a fleet is to be: clients, workers, handlers, limits.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    client::{
+        clients::Clients,
+        spec::{ClientSpec, UserHandler},
+    },
+    fleet::{error::StartError, running::Fleet, start},
+    receive::{
+        handler::{DeadLetter, HandlerResult, OnFailure},
+        message::Message,
+        worker::StateCallback,
+    },
+    supervise::{outcome::Failure, report::Report, state::StateChange},
+};
+
+/// Builds a fleet: [`Fleet::builder`].
+///
+/// Nothing is checked and nothing runs before [`FleetBuilder::start`] or [`FleetBuilder::run`].
+///
+/// ```no_run
+/// use mqtt_fleet::{ClientSpec, Fleet, QoS};
+///
+/// # fn main() -> Result<(), mqtt_fleet::Error> {
+/// let report = Fleet::builder()
+///     .client(ClientSpec::new("plant", "mqtt://10.0.0.5").subscribe("sensors/#", QoS::AtLeastOnce))
+///     .clients(ClientSpec::new("dev-{i}", "mqtt://10.0.0.5").times(200))
+///     .on_message("sensors/#", |message, _clients| {
+///         println!("{}: {}", message.topic(), message.text());
+///         Ok(())
+///     })
+///     .run()?;
+/// std::process::exit(report.exit_code())
+/// # }
+/// ```
+pub struct FleetBuilder {
+    pub(crate) specs: Vec<ClientSpec>,
+    pub(crate) handlers: Vec<(String, UserHandler)>,
+    /// `None`: as many as there are processors if there are handlers, else none.
+    pub(crate) workers: Option<usize>,
+    pub(crate) unordered: bool,
+    pub(crate) queue_capacity: usize,
+    pub(crate) connect_rate: Option<u32>,
+    pub(crate) publishers: usize,
+    pub(crate) on_failure: OnFailure,
+    pub(crate) dead_letter: Option<DeadLetter>,
+    pub(crate) on_state: Option<StateCallback>,
+    pub(crate) stack_size: usize,
+    pub(crate) stop_deadline: Duration,
+}
+
+impl FleetBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            specs: Vec::new(),
+            handlers: Vec::new(),
+            workers: None,
+            unordered: false,
+            queue_capacity: 65_536,
+            connect_rate: None,
+            publishers: 1,
+            on_failure: OnFailure::default(),
+            dead_letter: None,
+            on_state: None,
+            stack_size: 256 * 1024,
+            stop_deadline: Duration::from_secs(5),
+        }
+    }
+
+    /// Adds a client.
+    #[must_use]
+    pub fn client(mut self, spec: ClientSpec) -> Self {
+        self.specs.push(spec);
+        self
+    }
+
+    /// Adds clients: the copies of a template, or a list.
+    #[must_use]
+    pub fn clients(mut self, specs: impl IntoIterator<Item = ClientSpec>) -> Self {
+        self.specs.extend(specs);
+        self
+    }
+
+    /// A handler for the messages of all clients whose topic matches the filter. It runs on a
+    /// worker, never on a network thread, and may block: that delays its lane only. May be called
+    /// again; all handlers that match are called, the fleet's before the client's own, in the
+    /// order in which they were added. A message that none matches is counted.
+    #[must_use]
+    pub fn on_message(
+        mut self,
+        filter: impl Into<String>,
+        handler: impl Fn(&Message, &Clients) -> HandlerResult + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.push((filter.into(), Arc::new(handler)));
+        self
+    }
+
+    /// How many threads run handlers. Messages of one client and topic are handled by one worker,
+    /// in order. Defaults to the number of processors if there is a handler, else to none.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Gives up the order of messages: any worker takes the next one, so that a slow topic does
+    /// not hold up others while a worker is free. Defaults to off.
+    #[must_use]
+    pub fn unordered(mut self) -> Self {
+        self.unordered = true;
+        self
+    }
+
+    /// How many QoS 0 messages may wait to be handled, at least one for each client. Each client
+    /// has an equal share; what exceeds it is dropped and counted, so that a loud client costs
+    /// the others nothing. QoS 1 and 2 are always taken: the broker's in-flight window bounds
+    /// them. Defaults to 65,536, or one for each client if there are more.
+    #[must_use]
+    pub fn queue_capacity(mut self, messages: usize) -> Self {
+        self.queue_capacity = messages;
+        self
+    }
+
+    /// At most this many connects a second, of all clients together, at start and after an
+    /// outage. At least 1. Defaults to no limit.
+    #[must_use]
+    pub fn connect_rate(mut self, per_second: u32) -> Self {
+        self.connect_rate = Some(per_second);
+        self
+    }
+
+    /// How many threads call pub functions, if there are any; the pub functions of one client
+    /// share one. At least 1. Defaults to 1.
+    #[must_use]
+    pub fn publishers(mut self, threads: usize) -> Self {
+        self.publishers = threads;
+        self
+    }
+
+    /// What happens when a handler or pub function fails. Defaults to [`OnFailure::Log`].
+    #[must_use]
+    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.on_failure = on_failure;
+        self
+    }
+
+    /// The function that a message is given to when [`OnFailure::Retry`] is exhausted. It runs on
+    /// the worker. Defaults to none: the failure is only logged and counted.
+    #[must_use]
+    pub fn dead_letter(
+        mut self,
+        function: impl Fn(&Message, &Failure) -> HandlerResult + Send + Sync + 'static,
+    ) -> Self {
+        self.dead_letter = Some(Arc::new(function));
+        self
+    }
+
+    /// A callback for every change of a client's state, in order. It runs on a worker, or on the
+    /// publisher thread of a fleet without workers, which is started for it if need be; never on
+    /// a network thread. One that blocks delays that thread, and when it falls behind it misses
+    /// the oldest changes. Defaults to none; see also [`Fleet::states`].
+    #[must_use]
+    pub fn on_state(mut self, callback: impl Fn(&StateChange) + Send + Sync + 'static) -> Self {
+        self.on_state = Some(Arc::new(callback));
+        self
+    }
+
+    /// The stack of each thread, in bytes, at least 64 KiB. Defaults to 256 KiB. Handlers that
+    /// recurse deeply may need more; it is address space until it is used.
+    #[must_use]
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = bytes;
+        self
+    }
+
+    /// How long `run`, [`Fleet::join`] and dropping the fleet wait for threads to end. Defaults
+    /// to 5 s.
+    #[must_use]
+    pub fn stop_deadline(mut self, deadline: Duration) -> Self {
+        self.stop_deadline = deadline;
+        self
+    }
+
+    /// Checks everything, makes the threads, and returns while the clients connect.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] names the client and the field, the limit, or the thread. Nothing runs then.
+    pub fn start(self) -> Result<Fleet, StartError> {
+        start::start(self)
+    }
+
+    /// Starts the fleet and blocks until every client has ended, or until Ctrl-C, SIGTERM or
+    /// SIGHUP; then stops and reports. A second signal ends the process at once, with code 130.
+    /// The signal handler is the process's only one and lives on a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// Like [`FleetBuilder::start`], or the process has a signal handler already.
+    pub fn run(self) -> Result<Report, StartError> {
+        let fleet = self.start()?;
+        fleet.stop_on_signal()?;
+        Ok(fleet.join())
+    }
+}
+
+impl fmt::Debug for FleetBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FleetBuilder")
+            .field("clients", &self.specs)
+            .field("handlers", &self.handlers.len())
+            .field("workers", &self.workers)
+            .field("queue_capacity", &self.queue_capacity)
+            .field("connect_rate", &self.connect_rate)
+            .field("on_failure", &self.on_failure)
+            .finish_non_exhaustive()
+    }
+}

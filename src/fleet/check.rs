@@ -1,0 +1,225 @@
+//! The check of everything, before any thread: each rule names the client and the field.
+
+use std::{collections::{HashMap, HashSet}, fmt::Display, ops::RangeInclusive, time::Duration};
+
+use crate::{
+    client::spec::ClientSpec,
+    fleet::{
+        builder::FleetBuilder,
+        error::{Problem, StartError},
+    },
+    publish::size::packet_size,
+    spec::{
+        credentials::Credentials,
+        qos::QoS,
+        settings::{Session, Settings},
+        topic::{check_filter, check_topic},
+    },
+};
+
+/// The longest pause, interval and timeout: clocks can count it, and nobody waits longer.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The names by which a spec's fields are called in errors are those of their setters.
+type Checked = Result<(), (&'static str, Problem)>;
+
+/// Checks a builder. What comes out has its placeholders filled in.
+pub(crate) fn check(builder: &FleetBuilder) -> Result<Vec<ClientSpec>, StartError> {
+    check_fleet(builder).map_err(|(field, problem)| StartError::Fleet { field, problem })?;
+    if builder.specs.is_empty() {
+        return Err(StartError::NoClient);
+    }
+    let run = fastrand::u64(..);
+    let mut specs = Vec::with_capacity(builder.specs.len());
+    let mut names = HashSet::new();
+    let mut ids: HashMap<(String, String), String> = HashMap::new();
+    for spec in &builder.specs {
+        let fault = |(field, problem)| StartError::Client {
+            client: spec.settings.name.clone(),
+            field,
+            problem,
+        };
+        // With which session a client id was given is seen before one is made up.
+        check_identity(&spec.settings).map_err(fault)?;
+        let mut spec = spec.clone();
+        for (filter, _) in &mut spec.handlers {
+            *filter = crate::spec::template::name(filter, &spec.settings.name);
+        }
+        spec.settings = spec.settings.named(run);
+        check_data(&spec.settings).map_err(fault)?;
+        check_functions(&spec).map_err(fault)?;
+        let settings = &spec.settings;
+        if !names.insert(settings.name.clone()) {
+            let problem = Problem::Duplicate {
+                value: settings.name.clone(),
+                other: settings.name.clone(),
+            };
+            return Err(fault(("name", problem)));
+        }
+        let id = settings.client_id.clone().unwrap_or_default();
+        // Host names do not tell upper from lower case.
+        let broker = settings.broker.to_string().to_ascii_lowercase();
+        if let Some(other) = ids.insert((broker, id.clone()), settings.name.clone()) {
+            // The broker would end the one when the other connects [MQTT-3.1.4-2].
+            return Err(fault(("client_id", Problem::Duplicate { value: id, other })));
+        }
+        specs.push(spec);
+    }
+    Ok(specs)
+}
+
+fn check_fleet(builder: &FleetBuilder) -> Checked {
+    for (filter, _) in &builder.handlers {
+        at("on_message", check_filter(filter))?;
+    }
+    let handlers = !builder.handlers.is_empty()
+        || builder.specs.iter().any(|spec| !spec.handlers.is_empty());
+    match builder.workers {
+        Some(0) if handlers => {
+            return Err(("workers", Problem::Text("handlers need at least one worker")));
+        }
+        Some(1..) if !handlers => {
+            return Err((
+                "workers",
+                Problem::Text("there is no handler: workers would take messages and do nothing"),
+            ));
+        }
+        Some(workers) => in_range("workers", workers, 0..=100_000, "0 to 100,000")?,
+        None => {}
+    }
+    in_range("queue_capacity", builder.queue_capacity, 1..=usize::MAX, "at least 1")?;
+    if let Some(rate) = builder.connect_rate {
+        in_range("connect_rate", rate, 1..=u32::MAX, "at least 1")?;
+    }
+    in_range("publishers", builder.publishers, 1..=1_000, "1 to 1,000")?;
+    let stacks = 64 * 1024..=1024 * 1024 * 1024;
+    in_range("stack_size", builder.stack_size, stacks, "64 KiB to 1 GiB")
+}
+
+fn check_identity(settings: &Settings) -> Checked {
+    if settings.session == Session::Kept && settings.client_id.is_none() {
+        return Err((
+            "session",
+            Problem::Text("a kept session needs a client id that stays the same: set client_id"),
+        ));
+    }
+    Ok(())
+}
+
+fn check_data(settings: &Settings) -> Checked {
+    let name = &settings.name;
+    if name.is_empty() || name.contains('\0') {
+        return Err(("name", Problem::Text("it is empty or has a null character")));
+    }
+    at("broker", settings.broker.address().map_err(Clone::clone))?;
+    let id = settings.client_id.as_deref().unwrap_or_default();
+    if id.is_empty() || id.len() > usize::from(u16::MAX) || id.contains('\0') {
+        let problem = "it must have 1 to 65,535 bytes and no null character";
+        return Err(("client_id", Problem::Text(problem)));
+    }
+    for (filter, _) in &settings.subscriptions {
+        at("subscribe", check_filter(filter))?;
+        if filter.len() + 10 > settings.max_packet_size {
+            let problem = "the filter exceeds the packet size limit";
+            return Err(("subscribe", Problem::Text(problem)));
+        }
+    }
+    if let Some(will) = &settings.will {
+        at("will", check_topic(&will.topic))?;
+        // Its length field has two bytes (section 3.1.3.3).
+        let bytes = 0..=usize::from(u16::MAX);
+        in_range("will", will.payload.len(), bytes, "a payload of at most 65,535 bytes")?;
+    }
+    // Protocol name, flags, keep alive, and a length field for each text (section 3.1).
+    let will = settings
+        .will
+        .as_ref()
+        .map_or(0, |will| 4 + will.topic.len() + will.payload.len());
+    let login = match &settings.credentials {
+        Credentials::Fixed { username, password } => 4 + username.len() + password.len(),
+        _ => 0,
+    };
+    let connect = 15 + 2 + id.len() + will + login;
+    let allowed = "the CONNECT packet with client id, will and credentials must fit";
+    in_range("max_packet_size", settings.max_packet_size, connect..=usize::MAX, allowed)?;
+    if let Some(birth) = &settings.birth {
+        at("birth", check_topic(&birth.topic))?;
+        let size = packet_size(birth.topic.len(), QoS::ExactlyOnce, birth.payload.len());
+        in_range("birth", size, 0..=settings.max_packet_size, "at most max_packet_size")?;
+    }
+    check_numbers(settings)
+}
+
+fn check_numbers(settings: &Settings) -> Checked {
+    let second = Duration::from_secs(1);
+    let keep_alive = second..=second * u32::from(u16::MAX);
+    duration("keep_alive", settings.keep_alive, keep_alive, "1 s to 65,535 s")?;
+    duration("connect_timeout", settings.connect_timeout, second..=LONGEST, "at least 1 s")?;
+    let sizes = 128..=268_435_455;
+    in_range("max_packet_size", settings.max_packet_size, sizes, "128 to 268,435,455")?;
+    in_range("outbox_capacity", settings.outbox_capacity, 1..=usize::MAX, "at least 1")?;
+    in_range("window", settings.window, 1..=10_000, "1 to 10,000")?;
+    let retry = &settings.retry;
+    if let Some(attempts) = retry.attempts {
+        in_range("retry", attempts, 1..=u32::MAX, "at least one attempt")?;
+    }
+    for pause in [retry.first, retry.longest, retry.stable_after] {
+        duration("retry", pause, Duration::ZERO..=LONGEST, "at most a year")?;
+    }
+    if retry.first > retry.longest {
+        return Err(("retry", Problem::Text("its first pause exceeds its longest")));
+    }
+    Ok(())
+}
+
+fn check_functions(spec: &ClientSpec) -> Checked {
+    for (filter, _) in &spec.handlers {
+        at("on_message", check_filter(filter))?;
+    }
+    let intervals = Duration::from_micros(1)..=LONGEST;
+    for periodic in &spec.periodic {
+        let allowed = "1 us to a year";
+        duration("publish_every", periodic.interval, intervals.clone(), allowed)?;
+    }
+    Ok(())
+}
+
+fn at<T>(field: &'static str, result: Result<T, impl Into<Problem>>) -> Checked {
+    result.map(drop).map_err(|problem| (field, problem.into()))
+}
+
+fn in_range<T: PartialOrd + Display>(
+    field: &'static str,
+    given: T,
+    range: RangeInclusive<T>,
+    allowed: &'static str,
+) -> Checked {
+    let given_text = given.to_string();
+    ranged(field, &given, &range, given_text, allowed)
+}
+
+fn duration(
+    field: &'static str,
+    given: Duration,
+    range: RangeInclusive<Duration>,
+    allowed: &'static str,
+) -> Checked {
+    ranged(field, &given, &range, format!("{given:?}"), allowed)
+}
+
+fn ranged<T: PartialOrd>(
+    field: &'static str,
+    given: &T,
+    range: &RangeInclusive<T>,
+    given_text: String,
+    allowed: &'static str,
+) -> Checked {
+    if range.contains(given) {
+        return Ok(());
+    }
+    let problem = Problem::OutOfRange {
+        given: given_text,
+        allowed,
+    };
+    Err((field, problem))
+}

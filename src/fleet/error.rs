@@ -1,0 +1,173 @@
+//! What can go wrong at the front door, and one type for all errors of the crate.
+
+use std::io;
+
+use crate::{
+    client::{clients::UnknownClient, handle::SubscribeError},
+    publish::error::PublishError,
+    spec::{broker::BrokerError, topic::TopicError},
+    supervise::{limits::Resource, signal::SignalError, status::WaitError},
+};
+
+/// Why a fleet did not start. Nothing runs then: threads that were made already are stopped.
+///
+/// ```
+/// use mqtt_fleet::{ClientSpec, Fleet, StartError};
+///
+/// let error = Fleet::builder().client(ClientSpec::new("plant", "mqtt//typo")).start().unwrap_err();
+/// assert!(matches!(error, StartError::Client { .. }));
+/// assert_eq!(error.to_string(), "client \"plant\", broker: it is not a URL");
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// No client was added.
+    #[error("the fleet has no client")]
+    NoClient,
+    /// A field of a client's spec can't be used.
+    #[error("client {client:?}, {field}: {problem}")]
+    Client {
+        /// The client's name.
+        client: String,
+        /// The field, by the name of its setter.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: Problem,
+    },
+    /// A setting of the fleet can't be used.
+    #[error("fleet, {field}: {problem}")]
+    Fleet {
+        /// The field, by the name of its setter.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: Problem,
+    },
+    /// The operating system does not allow as much as the fleet needs.
+    #[error("the fleet needs {needed} more {resource}, and {available} are available")]
+    Limits {
+        /// What there is not enough of.
+        resource: Resource,
+        /// How many the fleet needs.
+        needed: u64,
+        /// How many there are.
+        available: u64,
+    },
+    /// A thread could not be made.
+    #[error("the thread {thread:?} could not be made")]
+    Thread {
+        /// The thread's name: the client's, or `worker-n`, or `publisher`.
+        thread: String,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// rumqttc could not be set up for a client.
+    #[error("client {client:?} could not be set up: {message}")]
+    Setup {
+        /// The client's name.
+        client: String,
+        /// What rumqttc said.
+        message: String,
+    },
+    /// `run` could not listen to Ctrl-C and SIGTERM.
+    #[error("the fleet can't be stopped by signals")]
+    Signal(#[from] SignalError),
+}
+
+/// What is wrong with a field.
+///
+/// ```
+/// use mqtt_fleet::{Problem, TopicError};
+///
+/// assert_eq!(Problem::from(TopicError::Empty).to_string(), "it is empty");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The broker's URL.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// A topic name or filter.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// A number or duration.
+    #[error("{given} is out of range: {allowed}")]
+    OutOfRange {
+        /// What was given.
+        given: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// A text.
+    #[error("{0}")]
+    Text(&'static str),
+    /// Another client has the same name, or the same client id on the same broker.
+    #[error("{value:?} is also that of client {other:?}")]
+    Duplicate {
+        /// What both have.
+        value: String,
+        /// The client that had it first.
+        other: String,
+    },
+}
+
+/// Any error of this crate, so that one `?` serves a whole program.
+///
+/// ```
+/// use std::time::Duration;
+/// use mqtt_fleet::{ClientSpec, Fleet};
+/// use mqtt_fleet::testing::TestBroker;
+///
+/// fn program(url: &str) -> Result<(), mqtt_fleet::Error> {
+///     let fleet = Fleet::builder().client(ClientSpec::new("plant", url)).start()?;
+///     fleet.wait_connected(Duration::from_secs(5))?;
+///     let _plant = fleet.client("plant")?;
+///     Ok(())
+/// }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// program(&TestBroker::start()?.url())?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// From `start` and `run`.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// From the calls that publish.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// From `subscribe` and `unsubscribe`.
+    #[error(transparent)]
+    Subscribe(#[from] SubscribeError),
+    /// From the calls that wait for a state.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// From the look-up of a client by name.
+    #[error(transparent)]
+    UnknownClient(#[from] UnknownClient),
+    /// From `stop_on_signal`.
+    #[error(transparent)]
+    Signal(#[from] SignalError),
+    /// From the receiving calls of `Messages` and `StateChanges`.
+    #[error("every client has ended, nothing more will be received")]
+    Disconnected,
+    /// From their calls with a timeout.
+    #[error("nothing was received in time")]
+    ReceiveTimeout,
+}
+
+impl From<crossbeam_channel::RecvError> for Error {
+    fn from(_: crossbeam_channel::RecvError) -> Self {
+        Self::Disconnected
+    }
+}
+
+impl From<crossbeam_channel::RecvTimeoutError> for Error {
+    fn from(error: crossbeam_channel::RecvTimeoutError) -> Self {
+        match error {
+            crossbeam_channel::RecvTimeoutError::Timeout => Self::ReceiveTimeout,
+            crossbeam_channel::RecvTimeoutError::Disconnected => Self::Disconnected,
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The front door: what a program builds, starts, asks and stops.
+
+pub(crate) mod bill;
+pub(crate) mod builder;
+pub(crate) mod check;
+pub(crate) mod error;
+pub(crate) mod pub_function;
+pub(crate) mod running;
+pub(crate) mod start;

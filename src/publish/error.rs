@@ -1,0 +1,112 @@
+//! Why a message was not taken, with the message.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::spec::topic::TopicError;
+
+/// A message that was not taken. It holds the topic and the payload, so that nothing is lost.
+///
+/// ```
+/// use mqtt_fleet::{PublishError, PublishErrorKind};
+///
+/// fn keep_for_later(error: PublishError, later: &mut Vec<(String, bytes::Bytes)>) {
+///     if matches!(error.kind(), PublishErrorKind::Full) {
+///         later.push(error.into_message());
+///     }
+/// }
+/// ```
+pub struct PublishError(Box<Refused>);
+
+struct Refused {
+    client: String,
+    kind: PublishErrorKind,
+    topic: String,
+    payload: Bytes,
+}
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishErrorKind {
+    /// The client's outbox has no room. Only from the calls that do not wait.
+    #[error("its outbox is full")]
+    Full,
+    /// The client's outbox had no room for the whole timeout.
+    #[error("its outbox stayed full until the timeout")]
+    Timeout,
+    /// The client is stopping or has ended: no message will be sent any more.
+    #[error("it is stopping or has ended")]
+    Ended,
+    /// The packet would exceed the client's packet size limit.
+    #[error("the packet of {size} bytes exceeds its limit of {limit}")]
+    TooLarge {
+        /// Bytes of the whole packet.
+        size: usize,
+        /// The client's limit.
+        limit: usize,
+    },
+    /// The topic name is not valid.
+    #[error("the topic is not valid: {0}")]
+    Topic(TopicError),
+}
+
+impl PublishError {
+    pub(crate) fn new(client: &str, kind: PublishErrorKind, topic: String, payload: Bytes) -> Self {
+        Self(Box::new(Refused {
+            client: client.to_owned(),
+            kind,
+            topic,
+            payload,
+        }))
+    }
+
+    /// Why the message was not taken.
+    pub fn kind(&self) -> PublishErrorKind {
+        self.0.kind
+    }
+
+    /// The client that should have published it.
+    pub fn client(&self) -> &str {
+        &self.0.client
+    }
+
+    /// The message's topic.
+    pub fn topic(&self) -> &str {
+        &self.0.topic
+    }
+
+    /// The message's payload.
+    pub fn payload(&self) -> &Bytes {
+        &self.0.payload
+    }
+
+    /// The topic and the payload, to try again with.
+    pub fn into_message(self) -> (String, Bytes) {
+        (self.0.topic, self.0.payload)
+    }
+}
+
+impl fmt::Debug for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublishError")
+            .field("client", &self.0.client)
+            .field("kind", &self.0.kind)
+            .field("topic", &self.0.topic)
+            .field("payload", &format_args!("{} bytes", self.0.payload.len()))
+            .finish()
+    }
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "client {} did not take a message to {:?}: {}",
+            self.0.client, self.0.topic, self.0.kind
+        )
+    }
+}
+
+impl std::error::Error for PublishError {}

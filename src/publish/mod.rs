@@ -1,0 +1,8 @@
+//! Out: from a call of `publish` to the hand-over of the message to the client's connection,
+//! and the schedule on which pub functions are called.
+
+pub(crate) mod error;
+pub(crate) mod outbox;
+pub(crate) mod schedule;
+pub(crate) mod size;
+pub(crate) mod window;

@@ -1,0 +1,145 @@
+//! When pub functions are called: on absolute moments, each client's own, never in a burst.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, after, never, select};
+
+/// What became of a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tick {
+    Called,
+    /// The client is not connected: the tick is left out.
+    NotConnected,
+    /// The client has ended: no tick follows.
+    Ended,
+}
+
+/// One pub function of one client.
+pub(crate) struct Task {
+    pub(crate) interval: Duration,
+    /// How long after its client's first connect the first tick is due. The copies of a template
+    /// have phases spread over the interval: a thousand devices do not publish at one moment.
+    pub(crate) phase: Duration,
+    pub(crate) call: Box<dyn FnMut() -> Tick + Send>,
+    /// Counts ticks that were left out.
+    pub(crate) missed: Box<dyn Fn(u64) + Send>,
+}
+
+/// Everything the publisher thread has. `S` is what the state callback is given.
+pub(crate) struct Publisher<S> {
+    pub(crate) tasks: Vec<Task>,
+    /// The numbers of tasks whose client is connected for the first time: there the schedule of
+    /// a task begins, so that nothing is missed before.
+    pub(crate) begin: Receiver<usize>,
+    /// State changes and what they are given to, where no worker has them.
+    pub(crate) states: Option<(Receiver<S>, Box<dyn Fn(&S) + Send>)>,
+    /// Disconnected when pub functions are to end.
+    pub(crate) stop: Receiver<()>,
+    /// Disconnected when the fleet is ending: no state change comes any more.
+    pub(crate) closing: Receiver<()>,
+}
+
+impl<S> Publisher<S> {
+    pub(crate) fn run(mut self) {
+        let mut due: BinaryHeap<Reverse<(Instant, usize)>> = BinaryHeap::new();
+        let none = never();
+        loop {
+            let timer = match due.peek() {
+                Some(Reverse((moment, _))) => {
+                    after(moment.saturating_duration_since(Instant::now()))
+                }
+                None => never(),
+            };
+            let states = self.states.as_ref().map_or(&none, |(states, _)| states);
+            select! {
+                recv(self.stop) -> _ => {
+                    due.clear();
+                    self.begin = never();
+                    self.stop = never();
+                }
+                recv(self.closing) -> _ => break,
+                recv(self.begin) -> task => match task {
+                    Ok(index) => if let Some(task) = self.tasks.get(index) {
+                        due.push(Reverse((Instant::now() + task.phase, index)));
+                    },
+                    // Every client has been connected or has ended.
+                    Err(_) => self.begin = never(),
+                },
+                recv(states) -> change => match (change, &self.states) {
+                    (Ok(change), Some((_, callback))) => callback(&change),
+                    _ => self.states = None,
+                },
+                recv(timer) -> _ => self.tick(&mut due),
+            }
+        }
+        if let Some((states, callback)) = &self.states {
+            while let Ok(change) = states.try_recv() {
+                callback(&change);
+            }
+        }
+    }
+
+    fn tick(&mut self, due: &mut BinaryHeap<Reverse<(Instant, usize)>>) {
+        let Some(Reverse((moment, index))) = due.pop() else {
+            return;
+        };
+        let Some(task) = self.tasks.get_mut(index) else {
+            return;
+        };
+        match (task.call)() {
+            Tick::Called => {}
+            Tick::NotConnected => (task.missed)(1),
+            Tick::Ended => return,
+        }
+        let (next, missed) = following(moment, task.interval, Instant::now());
+        if missed > 0 {
+            (task.missed)(missed);
+        }
+        due.push(Reverse((next, index)));
+    }
+}
+
+/// The next moment after `moment` that is not past, and how many were passed over: the schedule
+/// stays where it is, however late a tick was.
+fn following(moment: Instant, interval: Duration, now: Instant) -> (Instant, u64) {
+    let next = moment + interval;
+    let late = now.saturating_duration_since(next);
+    if late.is_zero() {
+        return (next, 0);
+    }
+    // At least one nanosecond: intervals are checked at start, and this must not divide by zero.
+    let interval_ns = interval.as_nanos().max(1);
+    let passed = late.as_nanos() / interval_ns + 1;
+    let to_next = interval_ns - late.as_nanos() % interval_ns;
+    // Below the interval, which fits into a u64 of nanoseconds for 584 years.
+    let to_next = Duration::from_nanos(u64::try_from(to_next).unwrap_or(u64::MAX));
+    (now + to_next, u64::try_from(passed).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// However late, the next tick is in the future, on the grid, and every moment between is
+        /// counted once.
+        #[test]
+        fn the_grid_holds(interval in 1_u64..1_000_000, late in 0_u64..1_000_000_000) {
+            let interval = Duration::from_nanos(interval);
+            let moment = Instant::now();
+            let now = moment + Duration::from_nanos(late);
+            let (next, missed) = following(moment, interval, now);
+            prop_assert!(next >= now);
+            prop_assert!(next <= now + interval || missed == 0);
+            let steps = (next - moment).as_nanos() / interval.as_nanos();
+            prop_assert_eq!((next - moment).as_nanos() % interval.as_nanos(), 0);
+            prop_assert_eq!(steps, u128::from(missed) + 1);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Which packet identifiers are in use, so that rumqttc never runs out of them or uses one twice.
+//!
+//! rumqttc stops reading requests when its own window is full and does not check whether the
+//! identifier of a SUBSCRIBE is still taken. Our window is strictly smaller than its: then
+//! neither can happen, and a request always wakes the network thread.
+
+use std::collections::VecDeque;
+
+/// Identifiers kept free for SUBSCRIBE and UNSUBSCRIBE.
+const RESERVE: u16 = 16;
+
+#[derive(Debug)]
+pub(crate) struct Window {
+    /// At most this many publishes are unacknowledged.
+    limit: u16,
+    /// rumqttc counts identifiers from 1 to this and around.
+    ids: u16,
+    /// The identifier that was used last, of any kind.
+    last: u16,
+    /// From the oldest unacknowledged publish on, in the order of sending.
+    outstanding: VecDeque<Slot>,
+    unacknowledged: u16,
+}
+
+#[derive(Debug)]
+struct Slot {
+    packet_id: u16,
+    acknowledged: bool,
+}
+
+impl Window {
+    /// How many identifiers rumqttc must have for a window of this size: twice as many, so that
+    /// a broker which acknowledges out of order does not close it early.
+    pub(crate) fn ids_for(limit: u16) -> u16 {
+        limit.saturating_mul(2).saturating_add(2 * RESERVE)
+    }
+
+    pub(crate) fn new(limit: u16) -> Self {
+        Self {
+            limit,
+            ids: Self::ids_for(limit),
+            last: 0,
+            outstanding: VecDeque::new(),
+            unacknowledged: 0,
+        }
+    }
+
+    /// A publish of QoS 1 or 2 was written; of a repeated one only the repetition counts.
+    pub(crate) fn published(&mut self, packet_id: u16) {
+        if self.is_outstanding(packet_id) {
+            return;
+        }
+        self.last = packet_id;
+        self.unacknowledged += 1;
+        self.outstanding.push_back(Slot {
+            packet_id,
+            acknowledged: false,
+        });
+    }
+
+    /// Another packet with an identifier was written.
+    pub(crate) fn used(&mut self, packet_id: u16) {
+        self.last = packet_id;
+    }
+
+    /// PUBACK or PUBCOMP came.
+    pub(crate) fn acknowledged(&mut self, packet_id: u16) {
+        let slot = self
+            .outstanding
+            .iter_mut()
+            .find(|slot| slot.packet_id == packet_id && !slot.acknowledged);
+        if let Some(slot) = slot {
+            slot.acknowledged = true;
+            self.unacknowledged -= 1;
+        }
+        while self
+            .outstanding
+            .front()
+            .is_some_and(|slot| slot.acknowledged)
+        {
+            self.outstanding.pop_front();
+        }
+    }
+
+    /// The session is gone, and with it what was outstanding. rumqttc counts on from where it is.
+    pub(crate) fn forget(&mut self) {
+        self.outstanding.clear();
+        self.unacknowledged = 0;
+    }
+
+    /// Whether a publish of QoS 1 or 2 may be handed over.
+    pub(crate) fn admits_publish(&self) -> bool {
+        self.unacknowledged < self.limit && self.distance() < self.ids - RESERVE
+    }
+
+    /// Whether a SUBSCRIBE or UNSUBSCRIBE may be handed over.
+    pub(crate) fn admits_subscribe(&self) -> bool {
+        self.distance() < self.ids
+    }
+
+    /// How many identifiers lie from the oldest unacknowledged one to the last used one.
+    fn distance(&self) -> u16 {
+        match self.outstanding.front() {
+            None => 0,
+            Some(oldest) => (self.last + self.ids - oldest.packet_id) % self.ids + 1,
+        }
+    }
+
+    fn is_outstanding(&self, packet_id: u16) -> bool {
+        self.outstanding
+            .iter()
+            .any(|slot| slot.packet_id == packet_id && !slot.acknowledged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// rumqttc's counter: 1 to `ids`, then 1 again.
+    fn next(last: &mut u16, ids: u16) -> u16 {
+        *last = if *last == ids { 1 } else { *last + 1 };
+        *last
+    }
+
+    proptest! {
+        /// Whatever the order of acknowledgements, an identifier is never handed out twice.
+        #[test]
+        fn identifiers_never_collide(
+            limit in 1_u16..40, steps in prop::collection::vec((0_u8..4, any::<prop::sample::Index>()), 0..600),
+        ) {
+            let mut window = Window::new(limit);
+            let ids = Window::ids_for(limit);
+            let mut last = 0;
+            let mut unacknowledged: Vec<u16> = Vec::new();
+            for (step, choice) in steps {
+                match step {
+                    0 if window.admits_subscribe() => {
+                        let id = next(&mut last, ids);
+                        prop_assert!(!unacknowledged.contains(&id), "SUBSCRIBE took {id}");
+                        window.used(id);
+                    }
+                    1 | 2 if window.admits_publish() => {
+                        let id = next(&mut last, ids);
+                        prop_assert!(!unacknowledged.contains(&id), "PUBLISH took {id}");
+                        window.published(id);
+                        unacknowledged.push(id);
+                    }
+                    3 if !unacknowledged.is_empty() => {
+                        let id = unacknowledged.remove(choice.index(unacknowledged.len()));
+                        window.acknowledged(id);
+                    }
+                    _ => {}
+                }
+                prop_assert!(unacknowledged.len() <= usize::from(limit));
+            }
+            for id in unacknowledged.drain(..) {
+                window.acknowledged(id);
+            }
+            prop_assert!(window.admits_publish() && window.admits_subscribe());
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Which handlers a message goes to, and what follows when one of them fails.
+
+use std::{error::Error, sync::Arc};
+
+use crate::{
+    receive::{filter::topic_matches, message::Message, source::Source},
+    supervise::{
+        outcome::{Failure, FailureKind},
+        panic::caught,
+    },
+};
+
+/// What handlers, pub functions and state callbacks return. Any error converts with `?`.
+///
+/// ```
+/// use mqtt_fleet::{HandlerResult, Message};
+///
+/// fn parse(message: &Message) -> HandlerResult {
+///     let _degrees: f64 = message.text().parse()?;
+///     Ok(())
+/// }
+/// ```
+pub type HandlerResult = Result<(), Box<dyn Error + Send + Sync>>;
+
+/// What happens when a handler or a pub function returns an error or panics. Each failure is
+/// logged and counted, and the first of each client is in the report, whatever the policy.
+///
+/// A message whose handlers failed is acknowledged like any other: the broker would not send it
+/// again on this connection anyway. Use [`OnFailure::Retry`] and a dead-letter function to keep
+/// it.
+///
+/// ```
+/// use mqtt_fleet::{Fleet, OnFailure};
+///
+/// let builder = Fleet::builder()
+///     .on_failure(OnFailure::Retry(2))
+///     .dead_letter(|message, failure| {
+///         eprintln!("lost {:?}: {failure}", message.text());
+///         Ok(())
+///     });
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OnFailure {
+    /// Go on with the next message or tick.
+    #[default]
+    Log,
+    /// Call it again, at once, up to this many times; if it still fails, give the message to the
+    /// dead-letter function.
+    Retry(u32),
+    /// Stop the client whose message or tick it was.
+    StopClient,
+    /// Stop every client.
+    StopFleet,
+}
+
+/// A handler, with everything it needs already inside.
+pub(crate) type Handler = Arc<dyn Fn(&Message) -> HandlerResult + Send + Sync>;
+
+/// What a message is given to when all else failed.
+pub(crate) type DeadLetter = Arc<dyn Fn(&Message, &Failure) -> HandlerResult + Send + Sync>;
+
+/// How the rest of the fleet learns of a failure: it keeps the first one of each client and
+/// stops what the policy says. The index is the client's.
+pub(crate) type FailureSink = Arc<dyn Fn(usize, Failure) + Send + Sync>;
+
+pub(crate) struct Route {
+    pub(crate) filter: String,
+    pub(crate) handler: Handler,
+}
+
+/// Everything that workers do with a message.
+pub(crate) struct Handling {
+    /// Handlers for the messages of all clients.
+    pub(crate) fleet: Vec<Route>,
+    /// Handlers for the messages of one client, by its index.
+    pub(crate) own: Vec<Vec<Route>>,
+    pub(crate) on_failure: OnFailure,
+    pub(crate) dead_letter: Option<DeadLetter>,
+    pub(crate) failed: FailureSink,
+}
+
+impl Handling {
+    /// Runs all matching handlers, one after the other, and lets the message go.
+    pub(crate) fn handle(&self, mut message: Message) {
+        let own = self.own.get(message.source().index);
+        let routes = self.fleet.iter().chain(own.into_iter().flatten());
+        let mut matched = false;
+        for route in routes.filter(|route| topic_matches(&route.filter, message.topic())) {
+            matched = true;
+            self.run(&route.handler, &message);
+        }
+        if !matched {
+            message.unmatched();
+        }
+    }
+
+    fn run(&self, handler: &Handler, message: &Message) {
+        let attempts = match self.on_failure {
+            OnFailure::Retry(times) => times.saturating_add(1),
+            _ => 1,
+        };
+        let mut last = None;
+        for _ in 0..attempts {
+            match attempt(FailureKind::Handler, message, || handler(message)) {
+                Ok(()) => return,
+                Err(failure) => {
+                    self.note(message.source(), &failure);
+                    last = Some(failure);
+                }
+            }
+        }
+        let Some(failure) = last else { return };
+        if let (OnFailure::Retry(_), Some(dead_letter)) = (self.on_failure, &self.dead_letter) {
+            message.source().counters.dead_letters.increment();
+            let given = attempt(FailureKind::DeadLetter, message, || {
+                dead_letter(message, &failure)
+            });
+            if let Err(failure) = given {
+                self.note(message.source(), &failure);
+            }
+        }
+    }
+
+    fn note(&self, source: &Source, failure: &Failure) {
+        match failure.panicked {
+            true => {
+                source.counters.handler_panics.increment();
+                log::error!("{failure}");
+            }
+            false => {
+                source.counters.handler_errors.increment();
+                log::warn!("{failure}");
+            }
+        }
+        (self.failed)(source.index, failure.clone());
+    }
+}
+
+/// Calls a function of the user; its error or panic becomes a failure.
+fn attempt(
+    kind: FailureKind,
+    message: &Message,
+    function: impl FnOnce() -> HandlerResult,
+) -> Result<(), Failure> {
+    let (text, panicked) = match caught(function) {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => (error.to_string(), false),
+        Err(panic) => (panic, true),
+    };
+    Err(Failure {
+        kind,
+        client: Arc::clone(&message.source().name),
+        topic: Some(message.topic().to_owned()),
+        message: text,
+        panicked,
+    })
+}
+
+impl std::fmt::Debug for Handling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handling")
+            .field("fleet_routes", &self.fleet.len())
+            .field("on_failure", &self.on_failure)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,156 @@
+//! A received message, and its acknowledgement when the last of it is dropped.
+
+use std::{fmt, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+
+use crate::{
+    receive::{ack::Ticket, source::Source},
+    spec::qos::QoS,
+};
+
+/// A message that a client received.
+///
+/// A QoS 1 or 2 message is acknowledged when it is dropped: in a handler after the last handler
+/// returned, in pull mode when the application lets go of it. Until then the broker counts it as
+/// in flight, and sends it again after a reconnect if the session was kept. Keep the payload
+/// (cloning [`Message::payload`] copies nothing) and drop the message to take it over.
+///
+/// ```
+/// use mqtt_fleet::Message;
+///
+/// fn line(message: &Message) -> String {
+///     format!("{} {} {} bytes", message.client(), message.topic(), message.payload().len())
+/// }
+/// ```
+pub struct Message {
+    topic: Box<str>,
+    payload: Bytes,
+    source: Arc<Source>,
+    received_at: Instant,
+    /// `None` for QoS 0, which is not acknowledged.
+    ticket: Option<Ticket>,
+    qos: QoS,
+    retain: bool,
+    duplicate: bool,
+    /// It left the queue. What is dropped inside the queue was handled by nobody: it is neither
+    /// acknowledged nor counted as handled.
+    taken: bool,
+    matched: bool,
+}
+
+/// What a PUBLISH packet says, without its acknowledgement.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) topic: String,
+    pub(crate) payload: Bytes,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) duplicate: bool,
+    pub(crate) packet_id: u16,
+}
+
+impl Message {
+    pub(crate) fn new(received: Received, source: Arc<Source>, ticket: Option<Ticket>) -> Self {
+        Self {
+            topic: received.topic.into_boxed_str(),
+            payload: received.payload,
+            source,
+            received_at: Instant::now(),
+            ticket,
+            qos: received.qos,
+            retain: received.retain,
+            duplicate: received.duplicate,
+            taken: false,
+            matched: true,
+        }
+    }
+
+    /// The name of the client that received it.
+    pub fn client(&self) -> &str {
+        &self.source.name
+    }
+
+    /// The topic name it was published to.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The payload: any bytes, also none.
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
+    /// The payload as text, with replacement characters where it is not UTF-8.
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.payload)
+    }
+
+    /// The quality of service that it was delivered with: the lower one of the publisher's and
+    /// the subscription's (section 4.3).
+    pub fn qos(&self) -> QoS {
+        self.qos
+    }
+
+    /// Whether it is a retained message that was waiting for the subscription [MQTT-3.3.1-8].
+    pub fn retain(&self) -> bool {
+        self.retain
+    }
+
+    /// Whether the broker may have delivered it before [MQTT-3.3.1-1]. Never set at QoS 0.
+    pub fn duplicate(&self) -> bool {
+        self.duplicate
+    }
+
+    /// When the network thread handed it over.
+    pub fn received_at(&self) -> Instant {
+        self.received_at
+    }
+
+    pub(crate) fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+
+    /// It leaves the queue: from now on dropping it means that it was handled.
+    pub(crate) fn take(mut self) -> Self {
+        if self.qos == QoS::AtMostOnce {
+            self.source.taken();
+        }
+        self.taken = true;
+        self
+    }
+
+    /// No handler's filter matched.
+    pub(crate) fn unmatched(&mut self) {
+        self.matched = false;
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        if !self.taken {
+            return;
+        }
+        match self.matched {
+            true => self.source.counters.handled.increment(),
+            false => self.source.counters.unmatched.increment(),
+        }
+        if let Some(ticket) = self.ticket {
+            self.source.acks.handled(ticket);
+        }
+    }
+}
+
+impl fmt::Debug for Message {
+    /// Without the payload, which may be large or secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("client", &self.client())
+            .field("topic", &self.topic)
+            .field("payload", &format_args!("{} bytes", self.payload.len()))
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .field("duplicate", &self.duplicate)
+            .finish()
+    }
+}
