@@ -1,0 +1,205 @@
+//! One TCP connection: its socket, its outgoing queue and the thread that writes.
+//!
+//! Whoever has a packet for a client puts it into that connection's queue, which has no bound, and
+//! goes on: a client that does not read its socket stalls its own writer and nobody else. The gate
+//! decides whether the two threads of a connection still may touch the socket; its lock is taken
+//! last but for the record's, and never held over a socket call that can block.
+
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::{Condvar, Mutex};
+
+use super::packet::Packet;
+use super::record::{Direction, Record};
+use super::wire;
+
+/// A writer hands this much to the socket at a time, if there is as much.
+const BATCH: usize = 64 * 1024;
+
+/// How long to wait for a write that is under way: one that takes longer is stuck.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// One item of a connection's outgoing queue.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    Packet(Packet),
+    /// Bytes that are written as they are, and not recorded.
+    Raw(Bytes),
+    /// Close after what came before.
+    Close,
+    /// Makes the writer look at the gate.
+    Wake,
+}
+
+/// How a connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// With FIN. What is still in the queue is lost.
+    Fin,
+    /// With RST, when the last of its threads has let go of the socket.
+    Reset,
+}
+
+/// A connection, as its threads and the hub share it. Dropping the last clone closes the socket.
+#[derive(Debug)]
+pub(super) struct Conn {
+    /// Counted from 1.
+    pub(super) id: u64,
+    pub(super) socket: TcpStream,
+    /// Set when a CONNECT came.
+    pub(super) client: OnceLock<Arc<str>>,
+    queue: Sender<Outgoing>,
+    gate: Mutex<Gate>,
+    turned: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    closed: bool,
+    silent: bool,
+    writing: bool,
+}
+
+impl Conn {
+    pub(super) fn new(id: u64, socket: TcpStream) -> (Arc<Self>, Receiver<Outgoing>) {
+        let (queue, outgoing) = crossbeam_channel::unbounded();
+        let conn = Self {
+            id,
+            socket,
+            client: OnceLock::new(),
+            queue,
+            gate: Mutex::new(Gate::default()),
+            turned: Condvar::new(),
+        };
+        (Arc::new(conn), outgoing)
+    }
+
+    pub(super) fn client(&self) -> &str {
+        self.client.get().map_or("", |client| client)
+    }
+
+    /// Never blocks: the queue has no bound.
+    pub(super) fn send(&self, outgoing: Outgoing) {
+        // The queue is gone only when the writer has ended, and then there is nobody to send to.
+        let _ = self.queue.send(outgoing);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.gate.lock().closed
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        self.gate.lock().silent
+    }
+
+    /// From now on both threads leave the socket alone, until it is closed.
+    pub(super) fn silence(&self) {
+        self.gate.lock().silent = true;
+    }
+
+    /// Lets a write that is under way end, so that nothing more is sent after a silence.
+    pub(super) fn settled(&self) {
+        self.settle(&mut self.gate.lock());
+    }
+
+    pub(super) fn wait_closed(&self) {
+        let mut gate = self.gate.lock();
+        while !gate.closed {
+            self.turned.wait(&mut gate);
+        }
+    }
+
+    /// Closes the connection and wakes its threads. Only the first call counts.
+    pub(super) fn close(&self, how: How) {
+        let stuck = {
+            let mut gate = self.gate.lock();
+            if gate.closed {
+                return;
+            }
+            gate.closed = true;
+            self.turned.notify_all();
+            how == How::Reset && self.settle(&mut gate)
+        };
+        // Socket calls fail here only if the peer has ended the connection already.
+        let _ = match (how, stuck) {
+            (How::Fin, _) => self.socket.shutdown(Shutdown::Both),
+            (How::Reset, stuck) => {
+                let _ = socket2::SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+                // The reader must wake up, and no FIN may go out before the reset: a stuck writer
+                // may be woken with one, because it queues up behind data that the peer refuses.
+                self.socket.shutdown(match stuck {
+                    true => Shutdown::Both,
+                    false => Shutdown::Read,
+                })
+            }
+        };
+        self.send(Outgoing::Wake);
+    }
+
+    /// Waits for a write that is under way. True if it is stuck.
+    fn settle(&self, gate: &mut parking_lot::MutexGuard<'_, Gate>) -> bool {
+        let deadline = Instant::now() + SETTLE;
+        while gate.writing {
+            if self.turned.wait_until(gate, deadline).timed_out() {
+                return gate.writing;
+            }
+        }
+        false
+    }
+
+    fn may_write(&self) -> bool {
+        let mut gate = self.gate.lock();
+        gate.writing = !gate.closed && !gate.silent;
+        gate.writing
+    }
+
+    fn wrote(&self) {
+        self.gate.lock().writing = false;
+        self.turned.notify_all();
+    }
+}
+
+/// The body of the writing thread: ends when the connection is closed or silent.
+pub(super) fn write(conn: &Conn, queue: &Receiver<Outgoing>, record: &Record) {
+    let mut bytes = BytesMut::new();
+    while let Ok(first) = queue.recv() {
+        bytes.clear();
+        let mut packets = Vec::new();
+        let mut is_last = false;
+        let mut next = Some(first);
+        while let Some(outgoing) = next {
+            match outgoing {
+                Outgoing::Packet(packet) => match wire::encode(&packet, &mut bytes) {
+                    Ok(()) => packets.push(packet),
+                    Err(error) => {
+                        log::warn!("test broker cannot send to {}: {error}", conn.client());
+                        is_last = true;
+                    }
+                },
+                Outgoing::Raw(raw) => bytes.extend_from_slice(&raw),
+                Outgoing::Close => is_last = true,
+                Outgoing::Wake => {}
+            }
+            let is_full = is_last || bytes.len() >= BATCH;
+            next = if is_full { None } else { queue.try_recv().ok() };
+        }
+        if !conn.may_write() {
+            return;
+        }
+        // Before the write: else an answer could be in the record before what it answers.
+        for packet in &packets {
+            record.add(conn.id, conn.client(), Direction::Out, packet);
+        }
+        let result = (&conn.socket).write_all(&bytes);
+        conn.wrote();
+        if is_last || result.is_err() {
+            conn.close(How::Fin);
+            return;
+        }
+    }
+}
