@@ -38,12 +38,16 @@ pub(super) fn decode(
     buffer: &mut BytesMut,
     max_packet_size: usize,
 ) -> Result<Option<Decoded>, WireError> {
+    // At once: garbage may announce a length that never comes.
+    if let Some(first) = buffer.first() {
+        check_flags(*first)?;
+    }
     let frame = match mqttbytes::check(buffer.iter(), max_packet_size) {
         Ok(header) => &buffer[..header.frame_length()],
         Err(mqttbytes::Error::InsufficientBytes(_)) => return Ok(None),
         Err(error) => return Err(WireError::Malformed(error)),
     };
-    check_flags(frame)?;
+    check_version(frame)?;
     let packet = v4::Packet::read(buffer, max_packet_size).map_err(WireError::Malformed)?;
     Ok(Some(ours(packet)))
 }
@@ -80,25 +84,30 @@ pub(super) fn encode_with(
     Ok(())
 }
 
-/// Reserved flags that are wrong close the connection [MQTT-2.2.2-2], and a CONNECT of another
-/// version is told so, which needs a look before the codec reads fields that it may not have.
-fn check_flags(frame: &[u8]) -> Result<(), WireError> {
-    let (kind, flags) = (frame[0] >> 4, frame[0] & 0x0F);
+/// Reserved flags that are wrong close the connection [MQTT-2.2.2-2].
+fn check_flags(first: u8) -> Result<(), WireError> {
+    let (kind, flags) = (first >> 4, first & 0x0F);
     let expected = match kind {
         3 => flags,
         6 | 8 | 10 => 0b0010,
         _ => 0,
     };
-    if flags != expected {
-        return Err(WireError::Flags);
+    match flags == expected {
+        true => Ok(()),
+        false => Err(WireError::Flags),
     }
-    if kind != 1 {
+}
+
+/// A CONNECT of another version is told so, which needs a look before the codec reads fields that
+/// it may not have.
+fn check_version(frame: &[u8]) -> Result<(), WireError> {
+    if frame[0] >> 4 != 1 {
         return Ok(());
     }
     let n_length_bytes = 1 + frame[1..].iter().take_while(|byte| **byte >= 0x80).count();
     match frame.get(1 + n_length_bytes..).unwrap_or_default() {
-        [0, 4, b'M', b'Q', b'T', b'T', 4, connect_flags, ..] if connect_flags & 1 == 0 => Ok(()),
-        [0, 4, b'M', b'Q', b'T', b'T', 4, ..] => Err(WireError::Flags),
+        [0, 4, b'M', b'Q', b'T', b'T', 4, flags, ..] if flags & 1 == 1 => Err(WireError::Flags),
+        [0, 4, b'M', b'Q', b'T', b'T', 4, ..] => Ok(()),
         [0, 4, b'M', b'Q', b'T', b'T', _, ..] => Err(WireError::Version),
         [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', ..] => Err(WireError::Version),
         // Another name is garbage, which the codec says.
