@@ -10,8 +10,9 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
-use super::hub::{Hub, Settings};
+use super::hub::Hub;
 use super::listener::Port;
+use super::opening::Settings;
 
 /// An MQTT 3.1.1 broker on a port of 127.0.0.1, which lives until it is dropped.
 ///

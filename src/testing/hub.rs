@@ -4,7 +4,6 @@
 //! socket call. A packet is recorded and handled in one hold of the state's lock: so whoever has
 //! seen it in the record and then calls the broker finds its effect done.
 
-use std::collections::HashMap;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,30 +13,11 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::connection::{Conn, How, Outgoing};
 use super::faults::ConnectReply;
-use super::packet::{Packet, WillMessage};
+use super::opening::{Opening, Settings};
+use super::packet::Packet;
 use super::record::{Direction, Record, WaitError, wait_until};
 use super::session::Session;
 use super::state::{Answer, State};
-
-/// What is fixed when a broker starts.
-#[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) window: u16,
-    pub(super) max_packet_size: usize,
-    /// Password by user name; empty lets everybody in.
-    pub(super) logins: HashMap<String, String>,
-}
-
-/// Without the passwords.
-impl std::fmt::Debug for Settings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings")
-            .field("window", &self.window)
-            .field("max_packet_size", &self.max_packet_size)
-            .field("users", &self.logins.keys())
-            .finish()
-    }
-}
 
 /// Shared by all threads of a broker.
 #[derive(Debug)]
@@ -47,17 +27,6 @@ pub(super) struct Hub {
     state: Mutex<State>,
     /// Clients were connected or disconnected.
     changed: Condvar,
-}
-
-/// A CONNECT that is being answered. No `Debug`: it holds the password.
-pub(super) struct Opening {
-    pub(super) client: Arc<str>,
-    pub(super) clean: bool,
-    pub(super) keep_alive: u16,
-    username: Option<String>,
-    password: Option<String>,
-    will: Option<WillMessage>,
-    has_id: bool,
 }
 
 /// What a reader has to do next.
@@ -71,36 +40,6 @@ pub(super) enum Next {
     /// Leave the socket alone until it is closed.
     Silent,
     Close(How),
-}
-
-impl Opening {
-    /// A client without an id gets one made of its connection's number.
-    pub(super) fn new(conn: &Conn, packet: &Packet, password: Option<String>) -> Option<Self> {
-        let Packet::Connect {
-            client_id,
-            clean_session,
-            keep_alive,
-            username,
-            will,
-            has_password: _,
-        } = packet
-        else {
-            return None;
-        };
-        let client = match client_id.as_str() {
-            "" => format!("broker-assigned-{}", conn.id).into(),
-            client_id => client_id.into(),
-        };
-        Some(Self {
-            client,
-            clean: *clean_session,
-            keep_alive: *keep_alive,
-            username: username.clone(),
-            password,
-            will: will.clone(),
-            has_id: !client_id.is_empty(),
-        })
-    }
 }
 
 impl Hub {
@@ -280,7 +219,7 @@ impl Hub {
         if !state.running || conn.is_closed() {
             return Next::Close(How::Fin);
         }
-        if let Some(code) = self.refusal(opening) {
+        if let Some(code) = opening.refusal(&self.settings) {
             return refuse(conn, code);
         }
         let client = &opening.client;
@@ -296,22 +235,6 @@ impl Hub {
             taken_over.close(How::Fin);
         }
         Next::Connected
-    }
-
-    /// The CONNACK code for a client that may not connect.
-    fn refusal(&self, opening: &Opening) -> Option<u8> {
-        if !opening.has_id && !opening.clean {
-            return Some(2);
-        }
-        if self.settings.logins.is_empty() {
-            return None;
-        }
-        let Some(username) = &opening.username else {
-            return Some(5);
-        };
-        let expected = self.settings.logins.get(username);
-        let is_right = expected.is_some() && expected == opening.password.as_ref();
-        (!is_right).then_some(4)
     }
 }
 

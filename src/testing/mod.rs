@@ -29,6 +29,7 @@ mod faults;
 mod hub;
 mod listener;
 mod observe;
+mod opening;
 mod packet;
 mod reader;
 mod record;

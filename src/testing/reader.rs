@@ -13,7 +13,8 @@ use bytes::BytesMut;
 use crossbeam_channel::Receiver;
 
 use super::connection::{Conn, How, Outgoing, write};
-use super::hub::{Hub, Next, Opening, refuse};
+use super::hub::{Hub, Next, refuse};
+use super::opening::Opening;
 use super::thread;
 use super::wire::{self, WireError};
 
