@@ -24,6 +24,9 @@ const BATCH: usize = 64 * 1024;
 /// How long to wait for a write that is under way: one that takes longer is stuck.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// How long closing connections may take to write what is queued for them.
+const FLUSH: Duration = Duration::from_millis(100);
+
 /// One item of a connection's outgoing queue.
 #[derive(Debug)]
 pub(super) enum Outgoing {
@@ -39,7 +42,7 @@ pub(super) enum Outgoing {
 /// How a connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
-    /// With FIN. What is still in the queue is lost.
+    /// With FIN. What is still in the queue is lost: see [`finish`].
     Fin,
     /// With RST, when the last of its threads has let go of the socket.
     Reset,
@@ -62,6 +65,8 @@ pub(super) struct Conn {
 struct Gate {
     closed: bool,
     silent: bool,
+    /// Its client is disconnected: what still comes is not read, what is queued still goes out.
+    leaving: bool,
     writing: bool,
 }
 
@@ -95,6 +100,16 @@ impl Conn {
 
     pub(super) fn is_silent(&self) -> bool {
         self.gate.lock().silent
+    }
+
+    /// Whether packets that come are to be left alone.
+    pub(super) fn is_deaf(&self) -> bool {
+        let gate = self.gate.lock();
+        gate.silent || gate.leaving || gate.closed
+    }
+
+    pub(super) fn leave(&self) {
+        self.gate.lock().leaving = true;
     }
 
     /// From now on both threads leave the socket alone, until it is closed.
@@ -161,6 +176,25 @@ impl Conn {
     fn wrote(&self) {
         self.gate.lock().writing = false;
         self.turned.notify_all();
+    }
+}
+
+/// Closes connections with FIN after what is queued for them. One that is silent, or whose client
+/// does not read, is closed without it.
+pub(super) fn finish(conns: &[Arc<Conn>]) {
+    for conn in conns {
+        conn.send(Outgoing::Close);
+    }
+    let deadline = Instant::now() + FLUSH;
+    for conn in conns {
+        let mut gate = conn.gate.lock();
+        while !gate.closed && !gate.silent {
+            if conn.turned.wait_until(&mut gate, deadline).timed_out() {
+                break;
+            }
+        }
+        drop(gate);
+        conn.close(How::Fin);
     }
 }
 

@@ -46,9 +46,9 @@ impl TestBroker {
         state.faults.connect_of.insert(client_id.to_owned(), reply);
     }
 
-    /// Closes a client's connection with FIN; its will is published. What was not written to its
-    /// socket yet is lost. False if there was none. Also ends a silent connection, and one whose
-    /// CONNECT was not answered.
+    /// Closes a client's connection with FIN; its will is published. What was queued for it before
+    /// is sent first, unless it is silent or does not read its socket. False if there was none.
+    /// Also ends a connection whose CONNECT was not answered.
     pub fn kick(&self, client_id: &str) -> bool {
         self.hub.close(How::Fin, |conn| conn.client() == client_id) > 0
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::connection::{Conn, How, Outgoing};
+use super::connection::{Conn, How, Outgoing, finish};
 use super::faults::ConnectReply;
 use super::opening::{Opening, Settings};
 use super::packet::Packet;
@@ -38,7 +38,7 @@ pub(super) enum Next {
     /// Ask [`Hub::admit`] after this long.
     Delay(Duration),
     /// Leave the socket alone until it is closed.
-    Silent,
+    AwaitEnd,
     Close(How),
 }
 
@@ -101,11 +101,8 @@ impl Hub {
     /// Any packet after the first.
     pub(super) fn receive(&self, conn: &Arc<Conn>, packet: Packet) -> Next {
         let mut state = self.state.lock();
-        if conn.is_silent() {
-            return Next::Silent;
-        }
-        if conn.is_closed() {
-            return Next::Close(How::Fin);
+        if conn.is_deaf() {
+            return Next::AwaitEnd;
         }
         self.record
             .add(conn.id, conn.client(), Direction::In, &packet);
@@ -156,8 +153,9 @@ impl Hub {
             }
             self.changed.notify_all();
         }
-        for conn in &conns {
-            conn.close(how);
+        match how {
+            How::Fin => finish(&conns),
+            How::Reset => conns.iter().for_each(|conn| conn.close(how)),
         }
         conns.len()
     }
@@ -186,9 +184,7 @@ impl Hub {
             self.changed.notify_all();
             state.shut()
         };
-        for conn in conns {
-            conn.close(How::Fin);
-        }
+        finish(&conns);
     }
 
     /// Waits until the state is as wanted.

@@ -117,7 +117,7 @@ impl Reader {
             _ => self.hub.receive(&self.conn, decoded.packet),
         };
         match next {
-            Next::Silent => {
+            Next::AwaitEnd => {
                 self.conn.wait_closed();
                 ControlFlow::Break(How::Fin)
             }

@@ -82,6 +82,7 @@ impl State {
     /// Ends a client's connection: its will is published, a clean session is forgotten.
     pub(super) fn end(&mut self, client: &Arc<str>) -> Option<Arc<Conn>> {
         let link = self.links.remove(client)?;
+        link.conn.leave();
         if self.sessions.get(client).is_some_and(|it| it.clean) {
             self.forget(client);
         }
@@ -99,7 +100,9 @@ impl State {
     /// The broker goes down like one that was killed: no will is published.
     pub(super) fn shut(&mut self) -> Vec<Arc<Conn>> {
         self.running = false;
-        self.links.clear();
+        for link in self.links.drain().map(|(_, link)| link) {
+            link.conn.leave();
+        }
         self.sessions.retain(|client, session| {
             if session.clean {
                 self.router.forget(client);

@@ -111,6 +111,23 @@ fn a_late_connack() {
 }
 
 #[test]
+fn a_kick_comes_after_what_was_queued() {
+    let broker = broker();
+    for n_messages in [1, 10, 100] {
+        let mut client = Client::clean(&broker, "c");
+        client.subscribe("t", QoS::AtMostOnce);
+        for _ in 0..n_messages {
+            broker.publish("t", QoS::AtMostOnce, false, "x").unwrap();
+        }
+        assert!(broker.kick("c"));
+        for _ in 0..n_messages {
+            assert_eq!(client.packet(), publish("t", QoS::AtMostOnce, 0, "x"));
+        }
+        assert_eq!(client.next(), Found::End);
+    }
+}
+
+#[test]
 fn cut_resets() {
     let broker = broker();
     let mut client = Client::clean(&broker, "c");
