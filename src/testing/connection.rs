@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
 
 use super::packet::Packet;
-use super::record::{Direction, Record};
+use super::record::{Direction, Record, wait_until};
 use super::wire;
 
 /// A writer hands this much to the socket at a time, if there is as much.
@@ -126,6 +126,17 @@ impl Conn {
         let mut gate = self.gate.lock();
         while !gate.closed {
             self.turned.wait(&mut gate);
+        }
+    }
+
+    /// Waits, at most until the connection is closed.
+    pub(super) fn pause(&self, pause: Duration) {
+        let deadline = Instant::now().checked_add(pause);
+        let mut gate = self.gate.lock();
+        while !gate.closed {
+            if wait_until(&self.turned, &mut gate, deadline) {
+                return;
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! What a test can make the broker do, right and wrong.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::broker::TestBroker;
@@ -104,6 +106,14 @@ impl TestBroker {
         state.reverse_held(client_id);
         state.faults.hold_of.insert(client_id.to_owned(), false);
         state.release_held();
+    }
+
+    /// Waits this long before each read from this client's connections, of up to 16 KiB: who
+    /// publishes faster finds its socket full. A read that waits for bytes already is not slow.
+    pub fn read_slowly(&self, client_id: &str, pause: Duration) {
+        let mut state = self.hub.lock();
+        let read_pauses = &mut state.faults.read_pauses;
+        read_pauses.insert(client_id.to_owned(), pause);
     }
 
     /// From now on a SUBSCRIBE for exactly this filter gets code 0x80 and no subscription.

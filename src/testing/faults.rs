@@ -46,6 +46,8 @@ pub(super) struct Faults {
     pub(super) never_suback: bool,
     /// Packets that still may come from a client.
     pub(super) cut_after: HashMap<String, usize>,
+    /// How long to wait before each read.
+    pub(super) read_pauses: HashMap<String, Duration>,
 }
 
 impl Faults {

@@ -126,6 +126,12 @@ impl Hub {
         Next::Close(how)
     }
 
+    /// How long a reader has to wait before it reads.
+    pub(super) fn read_pause(&self, conn: &Conn) -> Option<Duration> {
+        let state = self.state.lock();
+        state.faults.read_pauses.get(conn.client()).copied()
+    }
+
     /// A connection's reader ends.
     pub(super) fn ended(&self, conn: &Conn) {
         let mut state = self.state.lock();

@@ -88,6 +88,9 @@ impl Reader {
                     }
                 }
             }
+            if let Some(pause) = self.hub.read_pause(&self.conn) {
+                self.conn.pause(pause);
+            }
             match self.read(self.patience) {
                 Input::Bytes => {}
                 Input::Timeout | Input::End if self.conn.is_silent() => {

@@ -128,6 +128,25 @@ fn a_kick_comes_after_what_was_queued() {
 }
 
 #[test]
+fn a_slow_read_fills_the_socket_of_the_client() {
+    let broker = broker();
+    let mut client = Client::clean(&broker, "c");
+    broker.read_slowly("c", Duration::from_secs(3600));
+    // The read that waits already is not slow; the next one is.
+    client.ping();
+    client.socket.set_nonblocking(true).unwrap();
+    let chunk = vec![0; 1 << 16];
+    let error = loop {
+        if let Err(error) = client.socket.write(&chunk) {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    Client::clean(&broker, "other").ping();
+    assert!(broker.kick("c"));
+}
+
+#[test]
 fn cut_resets() {
     let broker = broker();
     let mut client = Client::clean(&broker, "c");

@@ -6,6 +6,7 @@
 // A test says that it failed by panicking.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod codec;
 mod faults;
 mod life;
 mod messages;
