@@ -5,7 +5,7 @@
 //! decides whether the two threads of a connection still may touch the socket; its lock is taken
 //! last but for the record's, and never held over a socket call that can block.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -21,8 +21,9 @@ use super::wire;
 /// A writer hands this much to the socket at a time, if there is as much.
 const BATCH: usize = 64 * 1024;
 
-/// How long to wait for a write that is under way: one that takes longer is stuck.
-const SETTLE: Duration = Duration::from_millis(20);
+/// A write to a client that does not read looks at the gate this often. Nothing else could end it:
+/// shutting the socket down would send the client a FIN before its reset.
+const STALL: Duration = Duration::from_millis(100);
 
 /// How long closing connections may take to write what is queued for them.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -72,6 +73,9 @@ struct Gate {
 
 impl Conn {
     pub(super) fn new(id: u64, socket: TcpStream) -> (Arc<Self>, Receiver<Outgoing>) {
+        // Both fail only for a connection that is gone already.
+        let _ = socket.set_nodelay(true);
+        let _ = socket.set_write_timeout(Some(STALL));
         let (queue, outgoing) = crossbeam_channel::unbounded();
         let conn = Self {
             id,
@@ -119,7 +123,10 @@ impl Conn {
 
     /// Lets a write that is under way end, so that nothing more is sent after a silence.
     pub(super) fn settled(&self) {
-        self.settle(&mut self.gate.lock());
+        let mut gate = self.gate.lock();
+        while gate.writing {
+            self.turned.wait(&mut gate);
+        }
     }
 
     pub(super) fn wait_closed(&self) {
@@ -142,40 +149,24 @@ impl Conn {
 
     /// Closes the connection and wakes its threads. Only the first call counts.
     pub(super) fn close(&self, how: How) {
-        let stuck = {
+        {
             let mut gate = self.gate.lock();
             if gate.closed {
                 return;
             }
             gate.closed = true;
             self.turned.notify_all();
-            how == How::Reset && self.settle(&mut gate)
-        };
-        // Socket calls fail here only if the peer has ended the connection already.
-        let _ = match (how, stuck) {
-            (How::Fin, _) => self.socket.shutdown(Shutdown::Both),
-            (How::Reset, stuck) => {
+        }
+        // These calls fail only if the peer has ended the connection already.
+        let _ = match how {
+            How::Fin => self.socket.shutdown(Shutdown::Both),
+            How::Reset => {
                 let _ = socket2::SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
-                // The reader must wake up, and no FIN may go out before the reset: a stuck writer
-                // may be woken with one, because it queues up behind data that the peer refuses.
-                self.socket.shutdown(match stuck {
-                    true => Shutdown::Both,
-                    false => Shutdown::Read,
-                })
+                // Wakes the reader, and sends nothing.
+                self.socket.shutdown(Shutdown::Read)
             }
         };
         self.send(Outgoing::Wake);
-    }
-
-    /// Waits for a write that is under way. True if it is stuck.
-    fn settle(&self, gate: &mut parking_lot::MutexGuard<'_, Gate>) -> bool {
-        let deadline = Instant::now() + SETTLE;
-        while gate.writing {
-            if self.turned.wait_until(gate, deadline).timed_out() {
-                return gate.writing;
-            }
-        }
-        false
     }
 
     fn may_write(&self) -> bool {
@@ -240,11 +231,36 @@ pub(super) fn write(conn: &Conn, queue: &Receiver<Outgoing>, record: &Record) {
         for packet in &packets {
             record.add(conn.id, conn.client(), Direction::Out, packet);
         }
-        let result = (&conn.socket).write_all(&bytes);
-        conn.wrote();
-        if is_last || result.is_err() {
+        let is_written = write_all(conn, &bytes);
+        // A silent connection stays open: its reader waits until it is closed.
+        if conn.is_silent() {
+            return;
+        }
+        if is_last || !is_written {
             conn.close(How::Fin);
             return;
         }
     }
+}
+
+/// Called with leave to write, which it gives back. False if the connection was closed or silenced
+/// in between, or the peer is gone.
+fn write_all(conn: &Conn, bytes: &[u8]) -> bool {
+    let mut left = bytes;
+    let mut is_gone = false;
+    while !left.is_empty() && !is_gone {
+        match (&conn.socket).write(left) {
+            Ok(n_written) => left = &left[n_written..],
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
+                _ => is_gone = true,
+            },
+        }
+        conn.wrote();
+        if !conn.may_write() {
+            return left.is_empty();
+        }
+    }
+    conn.wrote();
+    left.is_empty()
 }

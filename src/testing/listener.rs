@@ -101,8 +101,6 @@ fn accept(listener: TcpListener, hub: &Arc<Hub>) {
 }
 
 fn serve(socket: TcpStream, hub: &Arc<Hub>) -> Option<JoinHandle<()>> {
-    // Fails only for a connection that is gone already.
-    let _ = socket.set_nodelay(true);
     let (conn, queue) = hub.accept(socket);
     let reader = Reader::new(hub.clone(), conn.clone());
     let role = format!("in-{}", conn.id);
