@@ -1,5 +1,8 @@
 //! Many blocking MQTT clients in one process.
 
+// The library logs; only programs print. (Not in Cargo.toml, which speaks for the examples too.)
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod client;
 mod fleet;
 mod publish;

@@ -84,7 +84,9 @@ impl Clients {
 
 impl fmt::Debug for Clients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter().map(Client::name)).finish()
+        f.debug_list()
+            .entries(self.iter().map(Client::name))
+            .finish()
     }
 }
 

@@ -35,15 +35,28 @@ const CHANNEL_CAPACITY: usize = 2;
 /// What happened on the connection.
 #[derive(Debug)]
 pub(crate) enum Happened {
-    Connected { session_present: bool },
+    Connected {
+        session_present: bool,
+    },
     Received(Received),
     /// PUBACK or PUBCOMP: the publish is complete.
-    Acknowledged { packet_id: u16 },
-    Subscribed { packet_id: u16, granted: Vec<bool> },
+    Acknowledged {
+        packet_id: u16,
+    },
+    Subscribed {
+        packet_id: u16,
+        granted: Vec<bool>,
+    },
     /// A PUBLISH was given to the encoder; 0 is the identifier of QoS 0.
-    PublishWritten { packet_id: u16 },
-    SubscribeWritten { packet_id: u16 },
-    UnsubscribeWritten { packet_id: u16 },
+    PublishWritten {
+        packet_id: u16,
+    },
+    SubscribeWritten {
+        packet_id: u16,
+    },
+    UnsubscribeWritten {
+        packet_id: u16,
+    },
     AcknowledgementWritten,
     DisconnectWritten,
     /// Nothing that anybody needs to know.
@@ -68,8 +81,7 @@ impl Link {
     pub(crate) fn new(settings: Settings) -> Result<(Self, RumqttcBell), String> {
         let nowhere = options(&settings, "", 0, None);
         // rumqttc unwraps the making of its runtime: at the descriptor limit it panics.
-        let (client, mut connection) =
-            caught(|| rumqttc::Client::new(nowhere, CHANNEL_CAPACITY))?;
+        let (client, mut connection) = caught(|| rumqttc::Client::new(nowhere, CHANNEL_CAPACITY))?;
         connection
             .eventloop
             .set_network_options(network_options(settings.connect_timeout));
@@ -126,11 +138,7 @@ impl Link {
 
     /// Puts the packets that a new connection begins with into rumqttc's backlog: SUBSCRIBE, the
     /// birth message, then what was not acknowledged.
-    pub(crate) fn begin(
-        &mut self,
-        session_present: bool,
-        subscriptions: Vec<Vec<(String, QoS)>>,
-    ) {
+    pub(crate) fn begin(&mut self, session_present: bool, subscriptions: Vec<Vec<(String, QoS)>>) {
         let birth = self.settings.birth.as_ref();
         let subscribe = subscriptions.into_iter().map(subscribe);
         let born = birth.map(|birth| {

@@ -143,7 +143,11 @@ impl Network {
                 cause: cause.clone(),
             });
             self.core.counters.losses.increment();
-            log::warn!("client {}: disconnected from {}: {cause}", self.core.name, self.core.broker);
+            log::warn!(
+                "client {}: disconnected from {}: {cause}",
+                self.core.name,
+                self.core.broker
+            );
         }
         let answered = self.core.subscriptions.lock().all_answered();
         self.hang_up();
@@ -159,14 +163,20 @@ impl Network {
     /// What a new connection begins with.
     fn begin(&mut self, session_present: bool) {
         self.core.counters.connects.increment();
-        log::debug!("client {}: connected to {}", self.core.name, self.core.broker);
+        log::debug!(
+            "client {}: connected to {}",
+            self.core.name,
+            self.core.broker
+        );
         if !session_present {
             self.window.forget();
         }
         let mut subscriptions = self.core.subscriptions.lock();
         subscriptions.connected(session_present);
-        self.link
-            .begin(session_present, subscriptions.ask(self.core.max_packet_size));
+        self.link.begin(
+            session_present,
+            subscriptions.ask(self.core.max_packet_size),
+        );
         // Under the same lock: from here on `subscribe` sends its packets itself.
         self.core.outbox.connected();
         self.core
@@ -213,12 +223,13 @@ impl Network {
     /// Takes note of one event. Says whether it was our DISCONNECT.
     fn note(&mut self, happened: Happened) -> Result<bool, Cause> {
         match happened {
-            Happened::Received(received) => self
-                .dispatch
-                .deliver(received, &self.source)
-                .map_err(|_| Cause::Protocol {
-                    message: "more unacknowledged messages than packet identifiers".to_owned(),
-                })?,
+            Happened::Received(received) => {
+                self.dispatch
+                    .deliver(received, &self.source)
+                    .map_err(|_| Cause::Protocol {
+                        message: "more unacknowledged messages than packet identifiers".to_owned(),
+                    })?
+            }
             Happened::Acknowledged { packet_id } => {
                 self.core.counters.acknowledged.increment();
                 self.window.acknowledged(packet_id);

@@ -201,7 +201,11 @@ mod tests {
         let mut subscriptions = Subscriptions::new(wanted);
         subscriptions.connected(false);
         let packets = subscriptions.ask(100);
-        assert!(packets.iter().all(|packet| packet.len() == 7 || packet.len() == 2));
+        assert!(
+            packets
+                .iter()
+                .all(|packet| packet.len() == 7 || packet.len() == 2)
+        );
         assert_eq!(packets.iter().map(Vec::len).sum::<usize>(), 100);
     }
 

@@ -1,6 +1,11 @@
 //! The check of everything, before any thread: each rule names the client and the field.
 
-use std::{collections::{HashMap, HashSet}, fmt::Display, ops::RangeInclusive, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Display,
+    ops::RangeInclusive,
+    time::Duration,
+};
 
 use crate::{
     client::spec::ClientSpec,
@@ -61,7 +66,10 @@ pub(crate) fn check(builder: &FleetBuilder) -> Result<Vec<ClientSpec>, StartErro
         let broker = settings.broker.to_string().to_ascii_lowercase();
         if let Some(other) = ids.insert((broker, id.clone()), settings.name.clone()) {
             // The broker would end the one when the other connects [MQTT-3.1.4-2].
-            return Err(fault(("client_id", Problem::Duplicate { value: id, other })));
+            return Err(fault((
+                "client_id",
+                Problem::Duplicate { value: id, other },
+            )));
         }
         specs.push(spec);
     }
@@ -72,11 +80,14 @@ fn check_fleet(builder: &FleetBuilder) -> Checked {
     for (filter, _) in &builder.handlers {
         at("on_message", check_filter(filter))?;
     }
-    let handlers = !builder.handlers.is_empty()
-        || builder.specs.iter().any(|spec| !spec.handlers.is_empty());
+    let handlers =
+        !builder.handlers.is_empty() || builder.specs.iter().any(|spec| !spec.handlers.is_empty());
     match builder.workers {
         Some(0) if handlers => {
-            return Err(("workers", Problem::Text("handlers need at least one worker")));
+            return Err((
+                "workers",
+                Problem::Text("handlers need at least one worker"),
+            ));
         }
         Some(1..) if !handlers => {
             return Err((
@@ -87,7 +98,12 @@ fn check_fleet(builder: &FleetBuilder) -> Checked {
         Some(workers) => in_range("workers", workers, 0..=100_000, "0 to 100,000")?,
         None => {}
     }
-    in_range("queue_capacity", builder.queue_capacity, 1..=usize::MAX, "at least 1")?;
+    in_range(
+        "queue_capacity",
+        builder.queue_capacity,
+        1..=usize::MAX,
+        "at least 1",
+    )?;
     if let Some(rate) = builder.connect_rate {
         in_range("connect_rate", rate, 1..=u32::MAX, "at least 1")?;
     }
@@ -128,7 +144,12 @@ fn check_data(settings: &Settings) -> Checked {
         at("will", check_topic(&will.topic))?;
         // Its length field has two bytes (section 3.1.3.3).
         let bytes = 0..=usize::from(u16::MAX);
-        in_range("will", will.payload.len(), bytes, "a payload of at most 65,535 bytes")?;
+        in_range(
+            "will",
+            will.payload.len(),
+            bytes,
+            "a payload of at most 65,535 bytes",
+        )?;
     }
     // Protocol name, flags, keep alive, and a length field for each text (section 3.1).
     let will = settings
@@ -141,11 +162,21 @@ fn check_data(settings: &Settings) -> Checked {
     };
     let connect = 15 + 2 + id.len() + will + login;
     let allowed = "the CONNECT packet with client id, will and credentials must fit";
-    in_range("max_packet_size", settings.max_packet_size, connect..=usize::MAX, allowed)?;
+    in_range(
+        "max_packet_size",
+        settings.max_packet_size,
+        connect..=usize::MAX,
+        allowed,
+    )?;
     if let Some(birth) = &settings.birth {
         at("birth", check_topic(&birth.topic))?;
         let size = packet_size(birth.topic.len(), QoS::ExactlyOnce, birth.payload.len());
-        in_range("birth", size, 0..=settings.max_packet_size, "at most max_packet_size")?;
+        in_range(
+            "birth",
+            size,
+            0..=settings.max_packet_size,
+            "at most max_packet_size",
+        )?;
     }
     check_numbers(settings)
 }
@@ -153,11 +184,31 @@ fn check_data(settings: &Settings) -> Checked {
 fn check_numbers(settings: &Settings) -> Checked {
     let second = Duration::from_secs(1);
     let keep_alive = second..=second * u32::from(u16::MAX);
-    duration("keep_alive", settings.keep_alive, keep_alive, "1 s to 65,535 s")?;
-    duration("connect_timeout", settings.connect_timeout, second..=LONGEST, "at least 1 s")?;
+    duration(
+        "keep_alive",
+        settings.keep_alive,
+        keep_alive,
+        "1 s to 65,535 s",
+    )?;
+    duration(
+        "connect_timeout",
+        settings.connect_timeout,
+        second..=LONGEST,
+        "at least 1 s",
+    )?;
     let sizes = 128..=268_435_455;
-    in_range("max_packet_size", settings.max_packet_size, sizes, "128 to 268,435,455")?;
-    in_range("outbox_capacity", settings.outbox_capacity, 1..=usize::MAX, "at least 1")?;
+    in_range(
+        "max_packet_size",
+        settings.max_packet_size,
+        sizes,
+        "128 to 268,435,455",
+    )?;
+    in_range(
+        "outbox_capacity",
+        settings.outbox_capacity,
+        1..=usize::MAX,
+        "at least 1",
+    )?;
     in_range("window", settings.window, 1..=10_000, "1 to 10,000")?;
     let retry = &settings.retry;
     if let Some(attempts) = retry.attempts {
@@ -167,7 +218,10 @@ fn check_numbers(settings: &Settings) -> Checked {
         duration("retry", pause, Duration::ZERO..=LONGEST, "at most a year")?;
     }
     if retry.first > retry.longest {
-        return Err(("retry", Problem::Text("its first pause exceeds its longest")));
+        return Err((
+            "retry",
+            Problem::Text("its first pause exceeds its longest"),
+        ));
     }
     Ok(())
 }
@@ -179,7 +233,12 @@ fn check_functions(spec: &ClientSpec) -> Checked {
     let intervals = Duration::from_micros(1)..=LONGEST;
     for periodic in &spec.periodic {
         let allowed = "1 us to a year";
-        duration("publish_every", periodic.interval, intervals.clone(), allowed)?;
+        duration(
+            "publish_every",
+            periodic.interval,
+            intervals.clone(),
+            allowed,
+        )?;
     }
     Ok(())
 }

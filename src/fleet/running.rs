@@ -309,7 +309,11 @@ impl Fleet {
 
     fn stuck(&self, worker: &RunningWorker) -> String {
         let name = worker.thread.name();
-        match worker.busy.client().and_then(|index| self.clients.at(index)) {
+        match worker
+            .busy
+            .client()
+            .and_then(|index| self.clients.at(index))
+        {
             Some(client) => format!("{name} (in a handler, with a message of {})", client.name()),
             None => format!("{name} (in the state callback)"),
         }

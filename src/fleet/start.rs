@@ -88,7 +88,14 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
     drop(announcer);
 
     let handling = Arc::new(handling(&builder, &specs, &clients, Arc::clone(&failed)));
-    start_workers(&mut fleet, &plan, &queues, worker_states, &handling, &closing)?;
+    start_workers(
+        &mut fleet,
+        &plan,
+        &queues,
+        worker_states,
+        &handling,
+        &closing,
+    )?;
     drop(queues);
     let begins = start_publishers(
         &mut fleet,
@@ -98,7 +105,11 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
         (&stop_publishing, &closing),
     )?;
     start_clients(&mut fleet, &builder, &plan, &specs, &lanes, begins)?;
-    log::info!("fleet started: {} clients, {} threads", clients.len(), fleet.threads().total());
+    log::info!(
+        "fleet started: {} clients, {} threads",
+        clients.len(),
+        fleet.threads().total()
+    );
     Ok(fleet)
 }
 
@@ -180,7 +191,10 @@ fn failure_sink(clients: &Clients, on_failure: OnFailure) -> FailureSink {
 fn guarded(callback: StateCallback) -> StateCallback {
     Arc::new(move |change: &StateChange| {
         if let Err(panic) = caught(|| callback(change)) {
-            log::error!("the state callback panicked on {}: {panic}", change.client());
+            log::error!(
+                "the state callback panicked on {}: {panic}",
+                change.client()
+            );
         }
     })
 }
@@ -235,7 +249,9 @@ fn start_workers(
             expired: Arc::clone(&expired),
             busy: busy.clone(),
         };
-        let thread = spawn(&format!("worker-{n}"), plan.stack_size, move || worker.run())?;
+        let thread = spawn(&format!("worker-{n}"), plan.stack_size, move || {
+            worker.run()
+        })?;
         fleet.add_worker(RunningWorker { thread, busy });
     }
     Ok(())

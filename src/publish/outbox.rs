@@ -28,7 +28,10 @@ pub(crate) struct Outgoing {
 #[derive(Debug)]
 pub(crate) enum Control {
     /// PUBACK for QoS 1, PUBREC for QoS 2.
-    Acknowledge { packet_id: u16, qos: QoS },
+    Acknowledge {
+        packet_id: u16,
+        qos: QoS,
+    },
     Subscribe(Vec<(String, QoS)>),
     Unsubscribe(String),
     Disconnect,
@@ -256,9 +259,8 @@ impl Outbox {
 impl Inner {
     /// The next item that the window admits. Acknowledgements never wait for the window.
     fn take(&mut self) -> Option<Item> {
-        let waits = |control: &Control| {
-            matches!(control, Control::Subscribe(_) | Control::Unsubscribe(_))
-        };
+        let waits =
+            |control: &Control| matches!(control, Control::Subscribe(_) | Control::Unsubscribe(_));
         let admitted = match self.subscribes_admitted {
             true => Some(0),
             false => self.controls.iter().position(|control| !waits(control)),
@@ -322,7 +324,11 @@ mod tests {
         let window = Window::new(10);
         let offer = |topic| outbox.offer(message(topic, QoS::AtMostOnce), Patience::None);
         offer("before").unwrap();
-        assert_eq!(topic(&heard), "silence", "nothing rings without a connection");
+        assert_eq!(
+            topic(&heard),
+            "silence",
+            "nothing rings without a connection"
+        );
         outbox.connected();
         assert!(outbox.settle(&window));
         assert_eq!(topic(&heard), "before");
@@ -374,10 +380,7 @@ mod tests {
             .unwrap_err();
         assert_eq!((returned.topic.as_str(), refusal), ("b", Refusal::Full));
         let soon = Instant::now() + Duration::from_millis(5);
-        let late = outbox.offer(
-            message("c", QoS::AtMostOnce),
-            Patience::Until(Some(soon)),
-        );
+        let late = outbox.offer(message("c", QoS::AtMostOnce), Patience::Until(Some(soon)));
         assert_eq!(late.unwrap_err().1, Refusal::Full);
 
         let (released, result) = unbounded();

@@ -35,7 +35,7 @@ pub enum WaitError {
         /// The client that was waited for.
         client: String,
         /// What it was doing at the end.
-        state: ClientState,
+        state: Box<ClientState>,
         /// How long was waited.
         waited: Duration,
     },
@@ -45,7 +45,7 @@ pub enum WaitError {
         /// The client that was waited for.
         client: String,
         /// How it ended.
-        outcome: Outcome,
+        outcome: Box<Outcome>,
     },
 }
 
@@ -212,7 +212,7 @@ impl Status {
             if let ClientState::Ended { outcome } = &inner.state {
                 return Err(WaitError::Ended {
                     client: self.client.to_string(),
-                    outcome: outcome.clone(),
+                    outcome: Box::new(outcome.clone()),
                 });
             }
             let timed_out = match deadline {
@@ -225,7 +225,7 @@ impl Status {
             if timed_out && !reached(&inner) {
                 return Err(WaitError::Timeout {
                     client: self.client.to_string(),
-                    state: inner.state.clone(),
+                    state: Box::new(inner.state.clone()),
                     waited: timeout,
                 });
             }
