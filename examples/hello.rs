@@ -1,5 +1,4 @@
 //! Twenty sensors and a logger, for two seconds: `cargo run --example hello`
-
 use mqtt_fleet::{ClientSpec, Fleet, QoS, testing::TestBroker};
 use std::time::Duration;
 
