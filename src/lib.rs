@@ -14,7 +14,8 @@ pub mod testing;
 
 pub use client::{
     clients::{Clients, StopHandle, UnknownClient},
-    handle::{Client, SubscribeError, SubscribeErrorKind},
+    error::{SubscribeError, SubscribeErrorKind},
+    handle::Client,
     spec::ClientSpec,
 };
 pub use fleet::{

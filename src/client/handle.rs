@@ -6,7 +6,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
-    client::subscriptions::Subscriptions,
+    client::{
+        error::{SubscribeError, SubscribeErrorKind},
+        subscriptions::Subscriptions,
+    },
     publish::{
         error::{PublishError, PublishErrorKind},
         outbox::{Control, Outbox, Outgoing, Patience, Refusal},
@@ -16,7 +19,7 @@ use crate::{
     spec::{
         qos::QoS,
         settings::Settings,
-        topic::{TopicError, check_filter, check_topic},
+        topic::{check_filter, check_topic},
     },
     supervise::{
         counters::{Counters, Stats},
@@ -370,56 +373,4 @@ impl fmt::Debug for Client {
             .field("state", &self.state())
             .finish_non_exhaustive()
     }
-}
-
-/// Why a filter was not subscribed to or unsubscribed from.
-///
-/// ```
-/// use mqtt_fleet::{SubscribeError, SubscribeErrorKind};
-///
-/// fn is_typo(error: &SubscribeError) -> bool {
-///     matches!(error.kind(), SubscribeErrorKind::Filter(_) | SubscribeErrorKind::Unknown)
-/// }
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("client {client}, filter {filter:?}: {kind}")]
-pub struct SubscribeError {
-    client: String,
-    filter: String,
-    kind: SubscribeErrorKind,
-}
-
-impl SubscribeError {
-    /// What is wrong.
-    pub fn kind(&self) -> SubscribeErrorKind {
-        self.kind
-    }
-
-    /// The client that was asked.
-    pub fn client(&self) -> &str {
-        &self.client
-    }
-
-    /// The filter that was given.
-    pub fn filter(&self) -> &str {
-        &self.filter
-    }
-}
-
-/// What is wrong with a subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SubscribeErrorKind {
-    /// The filter is not valid.
-    #[error("the filter is not valid: {0}")]
-    Filter(TopicError),
-    /// The filter alone exceeds the client's packet size limit.
-    #[error("the filter exceeds the packet size limit")]
-    TooLarge,
-    /// There is no subscription to this filter.
-    #[error("there is no such subscription")]
-    Unknown,
-    /// The client is stopping or has ended.
-    #[error("the client is stopping or has ended")]
-    Ended,
 }

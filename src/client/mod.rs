@@ -1,7 +1,9 @@
 //! One client: what it is, its handle, its network thread, and the door to rumqttc.
 
 pub(crate) mod clients;
+pub(crate) mod error;
 pub(crate) mod handle;
+pub(crate) mod life;
 pub(crate) mod link;
 pub(crate) mod network;
 pub(crate) mod resolve;

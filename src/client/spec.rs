@@ -21,13 +21,13 @@ use crate::{
 pub(crate) type UserHandler = Arc<dyn Fn(&Message, &Clients) -> HandlerResult + Send + Sync>;
 
 /// A pub function that can be cloned for each copy of a template.
-pub(crate) trait PubFunction: FnMut(&Client) -> HandlerResult + Send + Sync {
+pub(crate) trait PubFunction: FnMut(&Client) -> HandlerResult + Send {
     fn boxed_clone(&self) -> Box<dyn PubFunction>;
 }
 
 impl<F> PubFunction for F
 where
-    F: FnMut(&Client) -> HandlerResult + Clone + Send + Sync + 'static,
+    F: FnMut(&Client) -> HandlerResult + Clone + Send + 'static,
 {
     fn boxed_clone(&self) -> Box<dyn PubFunction> {
         Box::new(self.clone())
@@ -232,7 +232,7 @@ impl ClientSpec {
     #[must_use]
     pub fn publish_every<F>(mut self, interval: Duration, function: F) -> Self
     where
-        F: FnMut(&Client) -> HandlerResult + Clone + Send + Sync + 'static,
+        F: FnMut(&Client) -> HandlerResult + Clone + Send + 'static,
     {
         self.periodic.push(Periodic {
             interval,

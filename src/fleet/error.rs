@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::{
-    client::{clients::UnknownClient, handle::SubscribeError},
+    client::{clients::UnknownClient, error::SubscribeError},
     publish::error::PublishError,
     spec::{broker::BrokerError, topic::TopicError},
     supervise::{limits::Resource, signal::SignalError, status::WaitError},

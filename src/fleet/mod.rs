@@ -4,6 +4,8 @@ pub(crate) mod bill;
 pub(crate) mod builder;
 pub(crate) mod check;
 pub(crate) mod error;
+pub(crate) mod plan;
 pub(crate) mod pub_function;
+pub(crate) mod publishers;
 pub(crate) mod running;
 pub(crate) mod start;

@@ -24,7 +24,7 @@ use crate::{
         outcome::Outcome,
         report::{ClientReport, Report},
         signal::{self, OnSignal, SignalError},
-        state::{StateChange, StateChanges},
+        state::{ClientState, StateChange, StateChanges},
         status::WaitError,
         stop::deadline_after,
         thread::Thread,
@@ -325,6 +325,10 @@ impl Fleet {
             let status = &client.core().status;
             let outcome = status.outcome().unwrap_or_else(|| {
                 let state = status.state();
+                if state == ClientState::Starting {
+                    // A start that failed: it never ran.
+                    return Outcome::Stopped;
+                }
                 abandoned.push(format!("{} ({state})", client.name()));
                 Outcome::Abandoned {
                     state: Box::new(state),

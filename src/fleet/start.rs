@@ -1,9 +1,6 @@
 //! From a checked builder to running threads: build everything, then let the clients connect.
 
-use std::{
-    sync::{Arc, atomic::AtomicBool},
-    thread::available_parallelism,
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
@@ -11,21 +8,16 @@ use crate::{
     client::{
         clients::Clients,
         handle::{Client, Core},
-        link::Link,
-        network::Network,
-        resolve::Resolver,
+        life::Life,
         spec::{ClientSpec, UserHandler},
     },
     fleet::{
         builder::FleetBuilder,
         check::check,
         error::StartError,
-        pub_function,
+        plan::Plan,
+        publishers::{self, Begins},
         running::{Fleet, RunningWorker},
-    },
-    publish::{
-        schedule::{Publisher, Task},
-        window::Window,
     },
     receive::{
         ack::Release,
@@ -35,13 +27,11 @@ use crate::{
         source::Source,
         worker::{Busy, StateCallback, Worker},
     },
-    spec::retry::Attempts,
     supervise::{
         limits,
-        outcome::Outcome,
         pace::Pacer,
         panic::caught,
-        state::{Announcer, ClientState, StateChange},
+        state::{Announcer, StateChange},
         status::Status,
         thread::Thread,
     },
@@ -97,10 +87,10 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
         &closing,
     )?;
     drop(queues);
-    let begins = start_publishers(
+    let begins = publishers::start_publishers(
         &mut fleet,
         &plan,
-        publishers_tasks(&plan, &specs, &clients, builder.on_failure, &failed),
+        publishers::tasks(&plan, &specs, &clients, builder.on_failure, &failed),
         publisher_states,
         (&stop_publishing, &closing),
     )?;
@@ -111,50 +101,6 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
         fleet.threads().total()
     );
     Ok(fleet)
-}
-
-/// How many of what.
-struct Plan {
-    workers: usize,
-    /// Queues: one for each worker, or a single one that all share.
-    lanes: usize,
-    publishers: usize,
-    stack_size: usize,
-    /// QoS 0 messages of one client that may wait.
-    share: usize,
-}
-
-impl Plan {
-    fn new(builder: &FleetBuilder, specs: &[ClientSpec]) -> Self {
-        let handlers =
-            !builder.handlers.is_empty() || specs.iter().any(|spec| !spec.handlers.is_empty());
-        let processors = available_parallelism().map_or(1, usize::from);
-        let workers = match builder.workers {
-            Some(workers) => workers,
-            None if handlers => processors,
-            None => 0,
-        };
-        let pub_functions = specs.iter().any(|spec| !spec.periodic.is_empty());
-        let publishers = match (pub_functions, builder.on_state.is_some() && workers == 0) {
-            (true, _) => builder.publishers,
-            (false, true) => 1,
-            (false, false) => 0,
-        };
-        Self {
-            workers,
-            lanes: match builder.unordered {
-                true => 1,
-                false => workers.max(1),
-            },
-            publishers,
-            stack_size: builder.stack_size,
-            share: (builder.queue_capacity / specs.len().max(1)).max(1),
-        }
-    }
-
-    fn other_threads(&self) -> usize {
-        self.workers + self.publishers
-    }
 }
 
 fn client(spec: &ClientSpec, announcer: Announcer) -> Client {
@@ -257,85 +203,7 @@ fn start_workers(
     Ok(())
 }
 
-/// The tasks of each publisher thread, and for each client the numbers of its tasks there.
-type Tasks = (Vec<Vec<Task>>, Vec<(usize, Vec<usize>)>);
-
-fn publishers_tasks(
-    plan: &Plan,
-    specs: &[ClientSpec],
-    clients: &Clients,
-    on_failure: OnFailure,
-    failed: &FailureSink,
-) -> Tasks {
-    let mut tasks: Vec<Vec<Task>> = (0..plan.publishers).map(|_| Vec::new()).collect();
-    let mut numbers = Vec::with_capacity(specs.len());
-    for (index, (spec, client)) in specs.iter().zip(clients.iter()).enumerate() {
-        let publisher = index % plan.publishers.max(1);
-        let mut own = Vec::new();
-        if let Some(tasks) = tasks.get_mut(publisher) {
-            for periodic in spec.periodic.clone() {
-                own.push(tasks.len());
-                let caller = pub_function::Caller {
-                    index,
-                    client: client.clone(),
-                    function: periodic.function,
-                    on_failure,
-                    failed: Arc::clone(failed),
-                };
-                tasks.push(caller.task(periodic.interval, spec.copy));
-            }
-        }
-        numbers.push((publisher, own));
-    }
-    (tasks, numbers)
-}
-
-/// What each client does at its first connect, in the order of the clients.
-type Begins = Vec<Option<Box<dyn FnOnce() + Send>>>;
-
-fn start_publishers(
-    fleet: &mut Fleet,
-    plan: &Plan,
-    (tasks, numbers): Tasks,
-    mut states: Option<(Receiver<StateChange>, StateCallback)>,
-    (stop, closing): (&Receiver<()>, &Receiver<()>),
-) -> Result<Begins, StartError> {
-    let mut begin: Vec<Sender<usize>> = Vec::new();
-    for (n, tasks) in tasks.into_iter().enumerate() {
-        let (begins, begun) = unbounded();
-        begin.push(begins);
-        let callback = |callback: StateCallback| -> Box<dyn Fn(&StateChange) + Send> {
-            Box::new(move |change| callback(change))
-        };
-        let publisher = Publisher {
-            tasks,
-            begin: begun,
-            states: states
-                .take()
-                .map(|(changes, function)| (changes, callback(function))),
-            stop: stop.clone(),
-            closing: closing.clone(),
-        };
-        let name = match plan.publishers {
-            1 => "publisher".to_owned(),
-            _ => format!("publisher-{n}"),
-        };
-        let thread = spawn(&name, plan.stack_size, move || publisher.run())?;
-        fleet.add_publisher(thread);
-    }
-    let begins = numbers.into_iter().map(|(publisher, own)| {
-        let begin = begin.get(publisher).filter(|_| !own.is_empty())?.clone();
-        let tell = move || {
-            for task in own {
-                // Fails only when the publisher has ended, and then nothing is due any more.
-                let _ = begin.send(task);
-            }
-        };
-        Some(Box::new(tell) as Box<dyn FnOnce() + Send>)
-    });
-    Ok(begins.collect())
-}
-
+/// Makes the clients' threads and lets them connect when all of them are set up.
 fn start_clients(
     fleet: &mut Fleet,
     builder: &FleetBuilder,
@@ -344,17 +212,34 @@ fn start_clients(
     lanes: &[Sender<Message>],
     begins: Begins,
 ) -> Result<(), StartError> {
-    let pacer = builder.connect_rate.map(|rate| Arc::new(Pacer::new(rate)));
-    // Dropped when every client is set up: none connects before all can.
     let (hold, go) = bounded::<()>(0);
+    let set_up = set_up_clients(fleet, builder, plan, specs, lanes, begins, &go);
+    if set_up.is_err() {
+        // Before they are let go: none may connect any more.
+        fleet.clients().stop();
+    }
+    drop(hold);
+    set_up
+}
+
+fn set_up_clients(
+    fleet: &mut Fleet,
+    builder: &FleetBuilder,
+    plan: &Plan,
+    specs: &[ClientSpec],
+    lanes: &[Sender<Message>],
+    begins: Begins,
+    go: &Receiver<()>,
+) -> Result<(), StartError> {
+    let pacer = builder.connect_rate.map(|rate| Arc::new(Pacer::new(rate)));
     let clients = fleet.clients().clone();
     let mut reports = Vec::with_capacity(specs.len());
     for (index, ((spec, client), begin)) in specs.iter().zip(clients.iter()).zip(begins).enumerate()
     {
         let core = Arc::clone(client.core());
         let (report, reported) = bounded(1);
-        let setup = Setup {
-            spec: spec.clone(),
+        let life = Life {
+            settings: spec.settings.clone(),
             source: Arc::new(source(index, &core, plan.share)),
             core,
             dispatch: Dispatch::new(lanes.to_vec()),
@@ -363,7 +248,7 @@ fn start_clients(
             report,
             go: go.clone(),
         };
-        let thread = spawn(client.name(), plan.stack_size, move || setup.run())?;
+        let thread = spawn(client.name(), plan.stack_size, move || life.run())?;
         fleet.add_client(thread);
         reports.push((client.name(), reported));
     }
@@ -377,7 +262,6 @@ fn start_clients(
             message,
         })?;
     }
-    drop(hold);
     Ok(())
 }
 
@@ -393,73 +277,7 @@ fn source(index: usize, core: &Arc<Core>, share: usize) -> Source {
     Source::new(index, name, counters, share, release)
 }
 
-/// What a client's thread is given, before it has a connection.
-struct Setup {
-    spec: ClientSpec,
-    core: Arc<Core>,
-    source: Arc<Source>,
-    dispatch: Dispatch,
-    pacer: Option<Arc<Pacer>>,
-    on_first_connect: Option<Box<dyn FnOnce() + Send>>,
-    report: Sender<Result<(), String>>,
-    go: Receiver<()>,
-}
-
-impl Setup {
-    /// The whole life of a client's thread.
-    fn run(self) {
-        let core = Arc::clone(&self.core);
-        // rumqttc has unwraps that a peer can reach: a panic is an outcome, not a lost thread.
-        let outcome = match caught(|| self.live()) {
-            Ok(outcome) => outcome,
-            Err(message) => Outcome::Panicked { message },
-        };
-        core.outbox.close();
-        match &outcome {
-            Outcome::Stopped => log::debug!("client {}: {outcome}", core.name),
-            _ => log::error!("client {} at {} ended: {outcome}", core.name, core.broker),
-        }
-        core.status.set(ClientState::Ended { outcome });
-    }
-
-    fn live(self) -> Outcome {
-        let settings = self.spec.settings;
-        let built = Link::new(settings.clone()).and_then(|(link, bell)| {
-            let address = settings.broker.address().map_err(ToString::to_string)?;
-            Ok((link, bell, Resolver::new(address.clone())))
-        });
-        let (link, resolver) = match built {
-            Ok((link, bell, resolver)) => {
-                self.core.outbox.attach(Box::new(bell));
-                (link, resolver)
-            }
-            Err(message) => {
-                // The starter waits for this report and then stops the fleet.
-                let _ = self.report.send(Err(message.clone()));
-                return Outcome::Panicked { message };
-            }
-        };
-        let _ = self.report.send(Ok(()));
-        // Nothing is ever sent: this waits for the sender to be dropped.
-        let _ = self.go.recv();
-        let network = Network {
-            core: self.core,
-            link,
-            source: self.source,
-            dispatch: self.dispatch,
-            pacer: self.pacer,
-            resolver,
-            credentials: settings.credentials,
-            attempts: Attempts::new(settings.retry),
-            window: Window::new(settings.window),
-            on_first_connect: self.on_first_connect,
-            was_connected: false,
-        };
-        network.run()
-    }
-}
-
-fn spawn(
+pub(crate) fn spawn(
     name: &str,
     stack_size: usize,
     body: impl FnOnce() + Send + 'static,

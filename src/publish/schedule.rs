@@ -29,6 +29,9 @@ pub(crate) struct Task {
     pub(crate) missed: Box<dyn Fn(u64) + Send>,
 }
 
+/// Where state changes come from and the callback that they are given to.
+pub(crate) type States<S> = (Receiver<S>, Box<dyn Fn(&S) + Send>);
+
 /// Everything the publisher thread has. `S` is what the state callback is given.
 pub(crate) struct Publisher<S> {
     pub(crate) tasks: Vec<Task>,
@@ -36,7 +39,7 @@ pub(crate) struct Publisher<S> {
     /// a task begins, so that nothing is missed before.
     pub(crate) begin: Receiver<usize>,
     /// State changes and what they are given to, where no worker has them.
-    pub(crate) states: Option<(Receiver<S>, Box<dyn Fn(&S) + Send>)>,
+    pub(crate) states: Option<States<S>>,
     /// Disconnected when pub functions are to end.
     pub(crate) stop: Receiver<()>,
     /// Disconnected when the fleet is ending: no state change comes any more.

@@ -93,8 +93,6 @@ pub enum FailureKind {
     PubFunction,
     /// The dead-letter function.
     DeadLetter,
-    /// The state callback.
-    StateCallback,
 }
 
 impl fmt::Display for FailureKind {
@@ -103,7 +101,6 @@ impl fmt::Display for FailureKind {
             Self::Handler => "a handler",
             Self::PubFunction => "a pub function",
             Self::DeadLetter => "the dead-letter function",
-            Self::StateCallback => "the state callback",
         })
     }
 }

@@ -20,6 +20,7 @@ pub(crate) struct Thread {
 
 impl Thread {
     /// Starts a thread. `name` must have no null character (names are checked at start).
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub(crate) fn spawn(
         name: &str,
         stack_size: usize,

@@ -8,7 +8,9 @@ use super::broker::TestBroker;
 use super::connection::{How, Outgoing};
 use super::faults::{ConnectReply, Faults};
 use super::router::Message;
-use crate::{QoS, TopicError, check_topic};
+use crate::spec::qos::QoS;
+use crate::spec::topic::TopicError;
+use crate::spec::topic::check_topic;
 
 /// Making the broker act. A client id that is not known is no error, and is remembered where a
 /// fault is set for it.

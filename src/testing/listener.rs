@@ -51,7 +51,7 @@ impl Port {
         let listener = TcpListener::from(socket);
         hub.lock().running = true;
         let accepting = hub.clone();
-        thread::spawn("accept", move || accept(listener, &accepting))
+        thread::start("accept", move || accept(listener, &accepting))
             .inspect_err(|_| hub.lock().running = false)
     }
 
@@ -77,7 +77,7 @@ fn accept(listener: TcpListener, hub: &Arc<Hub>) {
             Ok((socket, _)) => socket,
             Err(error) => {
                 log::warn!("test broker cannot accept: {error}");
-                std::thread::sleep(PAUSE);
+                pause();
                 continue;
             }
         };
@@ -100,11 +100,20 @@ fn accept(listener: TcpListener, hub: &Arc<Hub>) {
     }
 }
 
+/// After an error that may last (no descriptors): the accepting thread must not spin on it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "short, and nothing else can wake accept"
+)]
+fn pause() {
+    std::thread::sleep(PAUSE);
+}
+
 fn serve(socket: TcpStream, hub: &Arc<Hub>) -> Option<JoinHandle<()>> {
     let (conn, queue) = hub.accept(socket);
     let reader = Reader::new(hub.clone(), conn.clone());
     let role = format!("in-{}", conn.id);
-    match thread::spawn(&role, move || reader.run(queue)) {
+    match thread::start(&role, move || reader.run(queue)) {
         Ok(handle) => Some(handle),
         Err(error) => {
             log::warn!("test broker has no thread for a connection: {error}");

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::QoS;
+use crate::spec::qos::QoS;
 
 /// One MQTT packet, as it was received or sent.
 ///

@@ -52,7 +52,7 @@ impl Reader {
     pub(super) fn run(mut self, queue: Receiver<Outgoing>) {
         let (hub, conn) = (self.hub.clone(), self.conn.clone());
         let role = format!("out-{}", conn.id);
-        let writer = thread::spawn(&role, move || write(&conn, &queue, &hub.record));
+        let writer = thread::start(&role, move || write(&conn, &queue, &hub.record));
         let how = match &writer {
             Ok(_) => self.serve(),
             Err(error) => {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{QoS, topic_matches};
+use crate::receive::filter::topic_matches;
+use crate::spec::qos::QoS;
 
 /// A message on its way through the broker.
 #[derive(Debug, Clone)]

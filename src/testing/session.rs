@@ -7,7 +7,7 @@ use std::collections::{HashSet, VecDeque};
 
 use super::packet::Packet;
 use super::router::Message;
-use crate::QoS;
+use crate::spec::qos::QoS;
 
 /// The state that section 3.1.2.4 of the standard calls the Session state, less the
 /// subscriptions, which the router keeps.

@@ -12,7 +12,9 @@ use super::faults::Faults;
 use super::packet::{Packet, WillMessage};
 use super::router::{Message, Router};
 use super::session::Session;
-use crate::{QoS, check_filter, check_topic};
+use crate::spec::qos::QoS;
+use crate::spec::topic::check_filter;
+use crate::spec::topic::check_topic;
 
 /// The SUBACK code of a refused filter.
 const REFUSED: u8 = 0x80;

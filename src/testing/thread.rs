@@ -7,7 +7,8 @@ use std::thread::{Builder, JoinHandle};
 const STACK: usize = 128 * 1024;
 
 /// Starts a thread named `broker-…`.
-pub(super) fn spawn<T: Send + 'static>(
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub(super) fn start<T: Send + 'static>(
     role: &str,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {

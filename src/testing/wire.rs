@@ -9,7 +9,7 @@ use bytes::{BufMut, BytesMut};
 use rumqttc::mqttbytes::{self, v4};
 
 use super::packet::{Packet, WillMessage};
-use crate::QoS;
+use crate::spec::qos::QoS;
 
 /// The largest frame that the length field of MQTT can announce.
 const LARGEST_FRAME: usize = 268_435_455 + 5;

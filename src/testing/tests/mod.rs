@@ -20,7 +20,7 @@ use bytes::BytesMut;
 
 use super::packet::{Packet, WillMessage};
 use super::{TestBroker, wire};
-use crate::QoS;
+use crate::spec::qos::QoS;
 
 const LIMIT: Duration = Duration::from_secs(10);
 

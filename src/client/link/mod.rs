@@ -4,29 +4,27 @@
 //! rumqttc does wrong for us is put right here: see `docs/ARCHITECTURE.md`, "What rumqttc is
 //! kept from".
 
-use std::{io, net::SocketAddr, time::Duration};
+mod bell;
+mod cause;
+mod convert;
 
-use bytes::Bytes;
-use rumqttc::{
-    ConnectReturnCode, ConnectionError, Disconnect, Event, LastWill, MqttOptions, NetworkOptions,
-    Packet, Publish, Request, StateError, Subscribe, SubscribeFilter, SubscribeReasonCode,
-    mqttbytes,
-};
+use std::net::SocketAddr;
+
+use rumqttc::{Disconnect, Event, Packet, Publish, Request, SubscribeReasonCode};
 
 use crate::{
-    publish::{
-        outbox::{Bell, Control, Item, Outgoing},
-        window::Window,
+    client::link::{
+        bell::RumqttcBell,
+        cause::Context,
+        convert::{network_options, options, outgoing, qos_in, qos_out, subscribe},
     },
+    publish::outbox::Outgoing,
     receive::message::Received,
     spec::{
         qos::QoS,
-        settings::{Birth, Session, Settings},
+        settings::{Birth, Settings},
     },
-    supervise::{
-        cause::{Cause, Refusal},
-        panic::caught,
-    },
+    supervise::{cause::Cause, panic::caught},
 };
 
 /// At most one bell is in rumqttc's channel; one more is room for nothing that should happen.
@@ -67,9 +65,8 @@ pub(crate) enum Happened {
 pub(crate) struct Link {
     connection: rumqttc::Connection,
     settings: Settings,
-    /// The address of the current attempt, for causes.
-    address: Option<SocketAddr>,
-    connected: bool,
+    /// What errors are read with.
+    context: Context,
     /// What was sent and not acknowledged on the last connection.
     unacknowledged: Vec<Request>,
     /// The identifiers of what this connection repeats, in the order of the first sending.
@@ -87,9 +84,13 @@ impl Link {
             .set_network_options(network_options(settings.connect_timeout));
         let link = Self {
             connection,
+            context: Context {
+                connect_timeout: settings.connect_timeout,
+                max_packet_size: settings.max_packet_size,
+                address: None,
+                connected: false,
+            },
             settings,
-            address: None,
-            connected: false,
             unacknowledged: Vec::new(),
             repeating: Vec::new(),
         };
@@ -110,7 +111,7 @@ impl Link {
         };
         self.connection.eventloop.mqtt_options =
             options(&self.settings, &host, address.port(), login);
-        self.address = Some(address);
+        self.context.address = Some(address);
     }
 
     /// Blocks until something happens: one call of `Connection::iter().next()`. Without a
@@ -118,7 +119,7 @@ impl Link {
     pub(crate) fn next(&mut self) -> Result<Happened, Cause> {
         match self.connection.iter().next() {
             Some(Ok(event)) => Ok(self.translate(event)),
-            Some(Err(error)) => Err(self.cause(error)),
+            Some(Err(error)) => Err(self.context.cause(error)),
             // rumqttc's own end of its requests, which can't come while it holds a sender.
             None => Err(Cause::Closed),
         }
@@ -208,14 +209,14 @@ impl Link {
                 .unwrap_or(usize::MAX - 1),
             _ => usize::MAX,
         });
-        self.connected = false;
+        self.context.connected = false;
         unsent
     }
 
     fn translate(&mut self, event: Event) -> Happened {
         match event {
             Event::Incoming(Packet::ConnAck(connack)) => {
-                self.connected = true;
+                self.context.connected = true;
                 Happened::Connected {
                     session_present: connack.session_present,
                 }
@@ -258,116 +259,6 @@ impl Link {
             _ => Happened::Other,
         }
     }
-
-    fn cause(&self, error: ConnectionError) -> Cause {
-        let timeout = self.settings.connect_timeout;
-        match (error, self.address) {
-            (ConnectionError::NetworkTimeout, Some(address)) => {
-                Cause::ConnectTimeout { address, timeout }
-            }
-            (ConnectionError::Io(error), Some(address)) => Cause::Connect {
-                address,
-                kind: error.kind(),
-                message: error.to_string(),
-            },
-            (ConnectionError::ConnectionRefused(code), _) => match refusal(code) {
-                Some(code) => Cause::Refused(code),
-                None => protocol("a CONNACK that refuses with code 0"),
-            },
-            (ConnectionError::NotConnAck(_), Some(address)) => Cause::NotMqtt {
-                address,
-                message: "its first packet is no CONNACK".to_owned(),
-            },
-            (ConnectionError::FlushTimeout, _) => Cause::WriteTimeout,
-            (ConnectionError::MqttState(error), _) => self.state_cause(error),
-            (other, _) => protocol(&other.to_string()),
-        }
-    }
-
-    fn state_cause(&self, error: StateError) -> Cause {
-        let error = match error {
-            StateError::ConnectionAborted => return Cause::Closed,
-            StateError::AwaitPingResp => return Cause::KeepAlive,
-            StateError::Deserialization(error) => error,
-            StateError::Io(error) => return broken(&error),
-            other => return protocol(&other.to_string()),
-        };
-        match (error, self.address) {
-            (mqttbytes::Error::Io(error), _) => broken(&error),
-            (mqttbytes::Error::OutgoingPacketTooLarge { pkt_size, max }, _) => Cause::TooLarge {
-                size: pkt_size,
-                limit: max,
-            },
-            // Before CONNACK, bytes that make no sense mean that this is no broker at all.
-            (error, Some(address)) if !self.connected => Cause::NotMqtt {
-                address,
-                message: error.to_string(),
-            },
-            (mqttbytes::Error::PayloadSizeLimitExceeded(size), _) => Cause::TooLarge {
-                size,
-                limit: self.settings.max_packet_size,
-            },
-            (error, _) => protocol(&error.to_string()),
-        }
-    }
-}
-
-/// Wakes the network thread by handing one item to rumqttc's channel.
-pub(crate) struct RumqttcBell(rumqttc::Client);
-
-impl Bell for RumqttcBell {
-    fn ring(&self, item: Item) -> Result<(), Item> {
-        let rung = match item {
-            Item::Publish(message) => self.0.try_publish(
-                message.topic,
-                qos_out(message.qos),
-                message.retain,
-                message.payload,
-            ),
-            Item::Control(Control::Acknowledge { packet_id, qos }) => {
-                let mut publish = Publish::from_bytes("", qos_out(qos), Bytes::new());
-                publish.pkid = packet_id;
-                self.0.try_ack(&publish)
-            }
-            Item::Control(Control::Subscribe(filters)) => {
-                self.0.try_subscribe_many(filters.into_iter().map(filter))
-            }
-            Item::Control(Control::Unsubscribe(filter)) => self.0.try_unsubscribe(filter),
-            Item::Control(Control::Disconnect) => self.0.try_disconnect(),
-        };
-        rung.map_err(|error| match error {
-            rumqttc::ClientError::Request(request) | rumqttc::ClientError::TryRequest(request) => {
-                item_of(request)
-            }
-        })
-    }
-}
-
-/// The item that a refused request was made from.
-fn item_of(request: Request) -> Item {
-    match request {
-        Request::Publish(publish) => Item::Publish(outgoing(publish)),
-        Request::PubAck(ack) => Item::Control(Control::Acknowledge {
-            packet_id: ack.pkid,
-            qos: QoS::AtLeastOnce,
-        }),
-        Request::PubRec(ack) => Item::Control(Control::Acknowledge {
-            packet_id: ack.pkid,
-            qos: QoS::ExactlyOnce,
-        }),
-        Request::Subscribe(subscribe) => Item::Control(Control::Subscribe(
-            subscribe
-                .filters
-                .into_iter()
-                .map(|filter| (filter.path, qos_in(filter.qos)))
-                .collect(),
-        )),
-        Request::Unsubscribe(unsubscribe) => Item::Control(Control::Unsubscribe(
-            unsubscribe.topics.into_iter().next().unwrap_or_default(),
-        )),
-        // The bell sends nothing else.
-        _ => Item::Control(Control::Disconnect),
-    }
 }
 
 /// What is sent again of the last connection's unacknowledged packets.
@@ -392,103 +283,4 @@ fn repeat(request: Request, session_present: bool, birth: Option<&Birth>) -> Opt
 
 fn is_birth(publish: &Publish, birth: Option<&Birth>) -> bool {
     birth.is_some_and(|birth| birth.topic == publish.topic && birth.payload == publish.payload)
-}
-
-fn outgoing(publish: Publish) -> Outgoing {
-    Outgoing {
-        topic: publish.topic,
-        qos: qos_in(publish.qos),
-        retain: publish.retain,
-        payload: publish.payload,
-    }
-}
-
-fn options(
-    settings: &Settings,
-    host: &str,
-    port: u16,
-    login: Option<(String, String)>,
-) -> MqttOptions {
-    let id = settings.client_id.clone().unwrap_or_default();
-    let mut options = MqttOptions::new(id, host, port);
-    // Every value was checked at start: rumqttc's setters panic on what they do not like.
-    options
-        .set_keep_alive(settings.keep_alive)
-        .set_clean_session(settings.session == Session::Clean)
-        .set_max_packet_size(settings.max_packet_size, settings.max_packet_size)
-        .set_inflight(Window::ids_for(settings.window))
-        .set_manual_acks(true);
-    if let Some(will) = &settings.will {
-        options.set_last_will(LastWill {
-            topic: will.topic.clone(),
-            message: will.payload.clone(),
-            qos: qos_out(will.qos),
-            retain: will.retain,
-        });
-    }
-    if let Some((username, password)) = login {
-        options.set_credentials(username, password);
-    }
-    options
-}
-
-fn network_options(connect_timeout: Duration) -> NetworkOptions {
-    let mut options = NetworkOptions::new();
-    // Nagle's algorithm and delayed acknowledgements together make steps of 40 ms.
-    options.set_tcp_nodelay(true);
-    // rumqttc counts whole seconds, and zero would fail at once.
-    let seconds = connect_timeout.as_millis().div_ceil(1_000).max(1);
-    options.set_connection_timeout(u64::try_from(seconds).unwrap_or(u64::MAX));
-    options
-}
-
-fn subscribe(filters: Vec<(String, QoS)>) -> Request {
-    Request::Subscribe(Subscribe::new_many(filters.into_iter().map(filter)))
-}
-
-fn filter((path, qos): (String, QoS)) -> SubscribeFilter {
-    SubscribeFilter::new(path, qos_out(qos))
-}
-
-fn refusal(code: ConnectReturnCode) -> Option<Refusal> {
-    match code {
-        ConnectReturnCode::Success => None,
-        ConnectReturnCode::RefusedProtocolVersion => Some(Refusal::ProtocolVersion),
-        ConnectReturnCode::BadClientId => Some(Refusal::ClientId),
-        ConnectReturnCode::ServiceUnavailable => Some(Refusal::ServerUnavailable),
-        ConnectReturnCode::BadUserNamePassword => Some(Refusal::BadUserNameOrPassword),
-        ConnectReturnCode::NotAuthorized => Some(Refusal::NotAuthorized),
-    }
-}
-
-fn broken(error: &io::Error) -> Cause {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => Cause::Closed,
-        kind => Cause::Broken {
-            kind,
-            message: error.to_string(),
-        },
-    }
-}
-
-fn protocol(message: &str) -> Cause {
-    Cause::Protocol {
-        message: message.to_owned(),
-    }
-}
-
-fn qos_in(qos: rumqttc::QoS) -> QoS {
-    match qos {
-        rumqttc::QoS::AtMostOnce => QoS::AtMostOnce,
-        rumqttc::QoS::AtLeastOnce => QoS::AtLeastOnce,
-        rumqttc::QoS::ExactlyOnce => QoS::ExactlyOnce,
-    }
-}
-
-fn qos_out(qos: QoS) -> rumqttc::QoS {
-    match qos {
-        QoS::AtMostOnce => rumqttc::QoS::AtMostOnce,
-        QoS::AtLeastOnce => rumqttc::QoS::AtLeastOnce,
-        QoS::ExactlyOnce => rumqttc::QoS::ExactlyOnce,
-    }
 }

@@ -1,0 +1,79 @@
+//! The whole life of a client's thread: set up, connect and iterate, end with an outcome.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::{
+    client::{handle::Core, link::Link, network::Network, resolve::Resolver},
+    publish::window::Window,
+    receive::{dispatch::Dispatch, source::Source},
+    spec::{retry::Attempts, settings::Settings},
+    supervise::{outcome::Outcome, pace::Pacer, panic::caught, state::ClientState},
+};
+
+/// What a client's thread is given, before it has a connection.
+pub(crate) struct Life {
+    pub(crate) settings: Settings,
+    pub(crate) core: Arc<Core>,
+    pub(crate) source: Arc<Source>,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) pacer: Option<Arc<Pacer>>,
+    pub(crate) on_first_connect: Option<Box<dyn FnOnce() + Send>>,
+    pub(crate) report: Sender<Result<(), String>>,
+    pub(crate) go: Receiver<()>,
+}
+
+impl Life {
+    /// The whole life of a client's thread.
+    pub(crate) fn run(self) {
+        let core = Arc::clone(&self.core);
+        // rumqttc has unwraps that a peer can reach: a panic is an outcome, not a lost thread.
+        let outcome = match caught(|| self.live()) {
+            Ok(outcome) => outcome,
+            Err(message) => Outcome::Panicked { message },
+        };
+        core.outbox.close();
+        match &outcome {
+            Outcome::Stopped => log::debug!("client {}: {outcome}", core.name),
+            _ => log::error!("client {} at {} ended: {outcome}", core.name, core.broker),
+        }
+        core.status.set(ClientState::Ended { outcome });
+    }
+
+    fn live(self) -> Outcome {
+        let settings = self.settings;
+        let built = Link::new(settings.clone()).and_then(|(link, bell)| {
+            let address = settings.broker.address().map_err(ToString::to_string)?;
+            Ok((link, bell, Resolver::new(address.clone())))
+        });
+        let (link, resolver) = match built {
+            Ok((link, bell, resolver)) => {
+                self.core.outbox.attach(Box::new(bell));
+                (link, resolver)
+            }
+            Err(message) => {
+                // The starter waits for this report and then stops the fleet.
+                let _ = self.report.send(Err(message.clone()));
+                return Outcome::Panicked { message };
+            }
+        };
+        let _ = self.report.send(Ok(()));
+        // Nothing is ever sent: this waits for the sender to be dropped.
+        let _ = self.go.recv();
+        let network = Network {
+            core: self.core,
+            link,
+            source: self.source,
+            dispatch: self.dispatch,
+            pacer: self.pacer,
+            resolver,
+            credentials: settings.credentials,
+            attempts: Attempts::new(settings.retry),
+            window: Window::new(settings.window),
+            on_first_connect: self.on_first_connect,
+            was_connected: false,
+        };
+        network.run()
+    }
+}

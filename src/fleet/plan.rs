@@ -1,0 +1,49 @@
+//! How many threads and queues a fleet gets.
+
+use std::thread::available_parallelism;
+
+use crate::{client::spec::ClientSpec, fleet::builder::FleetBuilder};
+
+/// How many of what.
+pub(crate) struct Plan {
+    pub(crate) workers: usize,
+    /// Queues: one for each worker, or a single one that all share.
+    pub(crate) lanes: usize,
+    pub(crate) publishers: usize,
+    pub(crate) stack_size: usize,
+    /// QoS 0 messages of one client that may wait.
+    pub(crate) share: usize,
+}
+
+impl Plan {
+    pub(crate) fn new(builder: &FleetBuilder, specs: &[ClientSpec]) -> Self {
+        let handlers =
+            !builder.handlers.is_empty() || specs.iter().any(|spec| !spec.handlers.is_empty());
+        let processors = available_parallelism().map_or(1, usize::from);
+        let workers = match builder.workers {
+            Some(workers) => workers,
+            None if handlers => processors,
+            None => 0,
+        };
+        let pub_functions = specs.iter().any(|spec| !spec.periodic.is_empty());
+        let publishers = match (pub_functions, builder.on_state.is_some() && workers == 0) {
+            (true, _) => builder.publishers,
+            (false, true) => 1,
+            (false, false) => 0,
+        };
+        Self {
+            workers,
+            lanes: match builder.unordered {
+                true => 1,
+                false => workers.max(1),
+            },
+            publishers,
+            stack_size: builder.stack_size,
+            share: (builder.queue_capacity / specs.len().max(1)).max(1),
+        }
+    }
+
+    pub(crate) fn other_threads(&self) -> usize {
+        self.workers + self.publishers
+    }
+}
