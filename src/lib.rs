@@ -24,7 +24,10 @@ pub use fleet::{
     error::{Error, Problem, StartError},
     running::Fleet,
 };
-pub use publish::error::{PublishError, PublishErrorKind};
+pub use publish::{
+    error::{PublishError, PublishErrorKind},
+    receipt::{Delivery, FailedCause, Receipt, ReceiptError},
+};
 pub use receive::{
     filter::topic_matches,
     handler::{HandlerResult, OnFailure},
@@ -33,6 +36,7 @@ pub use receive::{
 };
 pub use spec::{
     broker::{Broker, BrokerError},
+    outbox::{Offline, OutboxOverflow, RefusedSubscription, Replay},
     qos::{InvalidQoS, QoS},
     retry::Retry,
     settings::Session,
@@ -42,6 +46,7 @@ pub use spec::{
 pub use supervise::{
     cause::{Cause, Refusal},
     counters::Stats,
+    ledger::Ledger,
     limits::Resource,
     outcome::{Failure, FailureKind, Outcome},
     report::{ClientReport, Report},

@@ -12,7 +12,9 @@ use crate::{
     },
     publish::{
         error::{PublishError, PublishErrorKind},
-        outbox::{Control, Outbox, Outgoing, Patience, Refusal},
+        message::{Control, Outgoing},
+        outbox::{Outbox, Patience, Refusal},
+        receipt::Receipt,
         size::packet_size,
     },
     receive::ack::Acknowledgement,
@@ -23,6 +25,7 @@ use crate::{
     },
     supervise::{
         counters::{Counters, Stats},
+        ledger::Ledger,
         outcome::{Failure, Outcome},
         state::ClientState,
         status::{Status, WaitError},
@@ -73,7 +76,7 @@ impl Core {
             broker: settings.broker.to_string().into(),
             client_id: settings.client_id.clone().unwrap_or_default(),
             status,
-            outbox: Outbox::new(settings.outbox_capacity),
+            outbox: Outbox::new(settings.outbox.clone()),
             subscriptions: Mutex::new(Subscriptions::new(settings.subscriptions.clone())),
             counters: Arc::default(),
             stop: StopSignal::default(),
@@ -123,22 +126,25 @@ impl Client {
     /// Publishes a message: waits for room in the outbox, for as long as it takes.
     ///
     /// `Ok` means that the message is in the client's outbox, in order behind the earlier ones of
-    /// the same thread. It is sent when the client is connected, and at QoS 1 and 2 again on the
-    /// next connection if it was not acknowledged. What is in the outbox when the client stops is
-    /// not sent. While the client is not connected the outbox fills and then this waits; stopping
-    /// the client releases it.
+    /// the same thread, and that it will end in exactly one bucket of the [`Ledger`]; the
+    /// [`Receipt`] says in which. It is sent when the client is connected, and at QoS 1 and 2 again
+    /// on the next connection if it was not acknowledged (see [`Replay`](crate::Replay)). What is
+    /// in the outbox when the client stops is not sent, unless the fleet is
+    /// [drained](crate::Fleet::stop_draining). While the client is not connected the outbox fills
+    /// and then this waits; stopping the client releases it.
     ///
     /// # Errors
     ///
-    /// [`PublishError`] holds the message: the client has ended, the topic is not valid
-    /// ([MQTT-3.3.2-2]), or the packet exceeds the packet size limit.
+    /// [`PublishError`] holds the message: the client has ended, or is not connected and its spec
+    /// does not let messages wait for that, the topic is not valid ([MQTT-3.3.2-2]), or the packet
+    /// exceeds the packet size limit.
     pub fn publish(
         &self,
         topic: impl Into<String>,
         qos: QoS,
         retain: bool,
         payload: impl Into<Bytes>,
-    ) -> Result<(), PublishError> {
+    ) -> Result<Receipt, PublishError> {
         self.offer(
             topic.into(),
             qos,
@@ -159,7 +165,7 @@ impl Client {
         qos: QoS,
         retain: bool,
         payload: impl Into<Bytes>,
-    ) -> Result<(), PublishError> {
+    ) -> Result<Receipt, PublishError> {
         self.offer(topic.into(), qos, retain, payload.into(), Patience::None)
     }
 
@@ -175,7 +181,7 @@ impl Client {
         retain: bool,
         payload: impl Into<Bytes>,
         timeout: Duration,
-    ) -> Result<(), PublishError> {
+    ) -> Result<Receipt, PublishError> {
         let patience = Patience::Until(deadline_after(timeout));
         self.offer(topic.into(), qos, retain, payload.into(), patience)
     }
@@ -187,7 +193,7 @@ impl Client {
         retain: bool,
         payload: Bytes,
         patience: Patience,
-    ) -> Result<(), PublishError> {
+    ) -> Result<Receipt, PublishError> {
         if let Err(error) = check_topic(&topic) {
             let kind = PublishErrorKind::Topic(error);
             return Err(PublishError::new(self.name(), kind, topic, payload));
@@ -207,13 +213,11 @@ impl Client {
             payload,
         };
         match self.0.outbox.offer(message, patience) {
-            Ok(()) => {
-                self.0.counters.accepted.increment();
-                Ok(())
-            }
+            Ok(receipt) => Ok(receipt),
             Err((message, refusal)) => {
                 let kind = match (refusal, patience) {
                     (Refusal::Closed, _) => PublishErrorKind::Ended,
+                    (Refusal::Offline, _) => PublishErrorKind::Offline,
                     (Refusal::Full, Patience::None) => PublishErrorKind::Full,
                     (Refusal::Full, Patience::Until(_)) => PublishErrorKind::Timeout,
                 };
@@ -221,6 +225,11 @@ impl Client {
                 Err(PublishError::new(self.name(), kind, topic, payload))
             }
         }
+    }
+
+    /// What became of every message that this client accepted, at this moment.
+    pub fn ledger(&self) -> Ledger {
+        self.0.outbox.ledger()
     }
 
     /// How many messages wait in the outbox.
@@ -310,9 +319,9 @@ impl Client {
         self.0.status.outcome()
     }
 
-    /// The counts of this client.
+    /// The counts of this client. The [`Ledger`] among them is taken under one lock.
     pub fn stats(&self) -> Stats {
-        self.0.counters.stats()
+        self.0.counters.stats(self.0.outbox.ledger())
     }
 
     /// The first failure of a handler or pub function for this client.

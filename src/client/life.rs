@@ -6,7 +6,6 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::{
     client::{handle::Core, link::Link, network::Network, resolve::Resolver},
-    publish::window::Window,
     receive::{dispatch::Dispatch, source::Source},
     spec::{retry::Attempts, settings::Settings},
     supervise::{outcome::Outcome, pace::Pacer, panic::caught, state::ClientState},
@@ -33,7 +32,7 @@ impl Life {
             Ok(outcome) => outcome,
             Err(message) => Outcome::Panicked { message },
         };
-        core.outbox.close();
+        core.outbox.end();
         match &outcome {
             Outcome::Stopped => log::debug!("client {}: {outcome}", core.name),
             _ => log::error!("client {} at {} ended: {outcome}", core.name, core.broker),
@@ -70,7 +69,10 @@ impl Life {
             resolver,
             credentials: settings.credentials,
             attempts: Attempts::new(settings.retry),
-            window: Window::new(settings.window),
+            progress: Vec::new(),
+            parcels: Vec::new(),
+            on_refused_subscription: settings.refused_subscription,
+            ending: None,
             on_first_connect: self.on_first_connect,
             was_connected: false,
         };

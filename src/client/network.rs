@@ -11,13 +11,14 @@ use std::{
 use crate::{
     client::{
         handle::Core,
-        link::{Happened, Link},
+        link::{Happened, Link, Unfed},
         resolve::Resolver,
     },
-    publish::window::Window,
+    publish::message::{Parcel, Progress},
     receive::{dispatch::Dispatch, source::Source},
     spec::{
         credentials::Credentials,
+        outbox::RefusedSubscription,
         retry::{Attempts, Next},
     },
     supervise::{cause::Cause, outcome::Outcome, pace::Pacer, panic::caught, state::ClientState},
@@ -36,7 +37,13 @@ pub(crate) struct Network {
     pub(crate) resolver: Resolver,
     pub(crate) credentials: Credentials,
     pub(crate) attempts: Attempts,
-    pub(crate) window: Window,
+    /// What was seen and the outbox does not know yet: told in one go for each wake-up.
+    pub(crate) progress: Vec<Progress>,
+    /// What the outbox handed over to be fed to the encoder.
+    pub(crate) parcels: Vec<Parcel>,
+    pub(crate) on_refused_subscription: RefusedSubscription,
+    /// How the client ends, once it has been decided on a live connection.
+    pub(crate) ending: Option<Outcome>,
     /// Told once, at the first CONNACK: where the schedules of pub functions begin.
     pub(crate) on_first_connect: Option<Box<dyn FnOnce() + Send>>,
     /// Whether there ever was a CONNACK: who never spoke MQTT is not tried again.
@@ -67,9 +74,10 @@ impl Network {
                 After::End(outcome) => return outcome,
             }
         }
-        match self.core.status.fatal() {
-            Some(failure) => Outcome::Failed { failure },
-            None => Outcome::Stopped,
+        match (self.ending, self.core.status.fatal()) {
+            (Some(outcome), _) => outcome,
+            (None, Some(failure)) => Outcome::Failed { failure },
+            (None, None) => Outcome::Stopped,
         }
     }
 
@@ -86,6 +94,7 @@ impl Network {
             attempt: self.attempts.current(),
             of: self.attempts.limit(),
         });
+        self.core.outbox.expire();
         let addresses = self.resolver.resolve()?;
         let login = self.login()?;
         let mut last = stopped;
@@ -169,16 +178,16 @@ impl Network {
             self.core.broker
         );
         if !session_present {
-            self.window.forget();
+            self.source.acks.forget_session();
         }
         let mut subscriptions = self.core.subscriptions.lock();
         subscriptions.connected(session_present);
-        self.link.begin(
-            session_present,
-            subscriptions.ask(self.core.max_packet_size),
-        );
+        let packets = subscriptions.ask(self.core.max_packet_size);
         // Under the same lock: from here on `subscribe` sends its packets itself.
-        self.core.outbox.connected();
+        let repeats = self.core.outbox.connected(session_present);
+        let receives_qos2 = subscriptions.any_exactly_once();
+        self.link
+            .begin(session_present, packets, repeats, receives_qos2);
         self.core
             .status
             .set(ClientState::Connected { session_present });
@@ -199,16 +208,22 @@ impl Network {
                 self.link.disconnect();
                 leaving = true;
             }
-            // What the connection began with goes first; then the outbox.
-            let settled =
-                leaving || self.link.has_backlog() || self.core.outbox.settle(&self.window);
-            if !settled {
+            if leaving || !self.open()? {
+                self.core.outbox.note(&mut self.progress);
+            } else if !self
+                .core
+                .outbox
+                .settle(&mut self.progress, &mut self.parcels)
+            {
                 // Closed between the two looks: the signal is raised now.
                 continue;
             }
+            self.feed()?;
             let mut next = Some(self.link.next()?);
             while let Some(happened) = next {
                 if self.note(happened)? {
+                    // Flushed with the DISCONNECT: what was fed before it has gone out.
+                    self.core.outbox.note(&mut self.progress);
                     return Ok(());
                 }
                 next = self.link.buffered();
@@ -218,6 +233,46 @@ impl Network {
                 return Err(Cause::SubackTimeout);
             }
         }
+    }
+
+    /// Sends what the connection begins with. Says whether all of it is sent.
+    fn open(&mut self) -> Result<bool, Cause> {
+        let mut written = Vec::new();
+        let opened = self.link.open(&mut |happened| written.push(happened));
+        for happened in written {
+            self.note(happened)?;
+        }
+        opened
+    }
+
+    /// Gives what the outbox handed over to the encoder: the bell behind it flushes it.
+    fn feed(&mut self) -> Result<(), Cause> {
+        // From the back of the reversed list: what is not fed when an error comes stays there.
+        self.parcels.reverse();
+        let mut fed = Ok(());
+        while let Some(Parcel { item, stub }) = self.parcels.pop() {
+            match (self.link.feed(item), stub) {
+                (Ok(Happened::PublishWritten { packet_id }), Some(stub)) => {
+                    self.progress.push(Progress::Fed { packet_id, stub });
+                }
+                (Ok(Happened::SubscribeWritten { packet_id }), _) => {
+                    self.progress.push(Progress::Used { packet_id });
+                    self.core.subscriptions.lock().written(packet_id);
+                }
+                (Ok(Happened::UnsubscribeWritten { packet_id }), _) => {
+                    self.progress.push(Progress::Used { packet_id });
+                }
+                (Ok(_), _) => {}
+                (Err(Unfed { packet_id, cause }), stub) => {
+                    self.progress
+                        .extend(stub.map(|stub| Progress::Fed { packet_id, stub }));
+                    fed = Err(cause);
+                    break;
+                }
+            }
+        }
+        self.parcels.reverse();
+        fed
     }
 
     /// Takes note of one event. Says whether it was our DISCONNECT.
@@ -231,26 +286,25 @@ impl Network {
                     })?
             }
             Happened::Acknowledged { packet_id } => {
-                self.core.counters.acknowledged.increment();
-                self.window.acknowledged(packet_id);
+                self.progress.push(Progress::Acknowledged { packet_id });
             }
+            Happened::Released { packet_id } => {
+                self.progress.push(Progress::Released { packet_id });
+            }
+            Happened::Completed { packet_id } => self.source.acks.completed(packet_id),
             Happened::PublishWritten { packet_id } => {
-                self.core.counters.sent.increment();
-                if packet_id != 0 {
-                    self.window.published(packet_id);
-                }
-                self.core.outbox.bell_heard();
+                self.progress.push(Progress::Written { packet_id });
             }
             Happened::SubscribeWritten { packet_id } => {
-                self.window.used(packet_id);
+                self.progress.push(Progress::Used { packet_id });
+                self.progress.push(Progress::Heard);
                 self.core.subscriptions.lock().written(packet_id);
-                self.core.outbox.bell_heard();
             }
             Happened::UnsubscribeWritten { packet_id } => {
-                self.window.used(packet_id);
-                self.core.outbox.bell_heard();
+                self.progress.push(Progress::Used { packet_id });
+                self.progress.push(Progress::Heard);
             }
-            Happened::AcknowledgementWritten => self.core.outbox.bell_heard(),
+            Happened::AcknowledgementWritten => self.progress.push(Progress::Heard),
             Happened::Subscribed { packet_id, granted } => self.subscribed(packet_id, &granted),
             Happened::DisconnectWritten => return Ok(true),
             Happened::Connected { .. } | Happened::Other => {}
@@ -258,17 +312,24 @@ impl Network {
         Ok(false)
     }
 
-    fn subscribed(&self, packet_id: u16, granted: &[bool]) {
+    fn subscribed(&mut self, packet_id: u16, granted: &[bool]) {
         let mut subscriptions = self.core.subscriptions.lock();
         let refused = subscriptions.answered(packet_id, granted);
         for filter in refused {
             log::warn!("client {}: the broker refused {filter:?}", self.core.name);
             self.core.counters.refused_subscriptions.increment();
-            self.core.status.refused_subscription(filter);
+            self.core.status.refused_subscription(filter.clone());
+            if self.on_refused_subscription == RefusedSubscription::EndClient {
+                self.ending = Some(Outcome::SubscriptionRefused { filter });
+            }
         }
         self.core
             .status
             .set_subscribed(subscriptions.all_answered());
+        drop(subscriptions);
+        if self.ending.is_some() {
+            self.core.stop();
+        }
     }
 
     /// The connection is over: what came on it is delivered, what belonged to it is void, and
@@ -280,19 +341,26 @@ impl Network {
                     // Out of identifiers ends a connection, and this one has ended.
                     let _ = self.dispatch.deliver(received, &self.source);
                 }
+                // What the broker said counts, and so does what rumqttc took from its channel:
+                // the outbox has to know that it is not there any more.
                 Happened::Acknowledged { packet_id } => {
-                    self.core.counters.acknowledged.increment();
-                    self.window.acknowledged(packet_id);
+                    self.progress.push(Progress::Acknowledged { packet_id });
                 }
-                // Packets "written" after the loss never left.
+                Happened::Released { packet_id } => {
+                    self.progress.push(Progress::Released { packet_id });
+                }
+                Happened::Completed { packet_id } => self.source.acks.completed(packet_id),
+                Happened::PublishWritten { packet_id } => {
+                    self.progress.push(Progress::Written { packet_id });
+                }
                 _ => {}
             }
         }
         self.source.acks.forget();
-        // Before rumqttc's channel is emptied: no bell rings into it afterwards.
-        self.core.outbox.disconnected();
-        let unsent = self.link.close();
-        self.core.outbox.put_back(unsent);
+        let link = &mut self.link;
+        self.core
+            .outbox
+            .disconnected(&mut self.progress, &mut self.parcels, || link.close());
     }
 
     /// An attempt failed, or a connection ended before it was stable.

@@ -10,6 +10,7 @@ use crate::{
     spec::{
         broker::Broker,
         credentials::Credentials,
+        outbox::{Offline, OutboxOverflow, RefusedSubscription, Replay},
         qos::QoS,
         retry::Retry,
         settings::{Birth, Session, Settings},
@@ -208,7 +209,7 @@ impl ClientSpec {
     /// How many messages the outbox holds, at least 1. Defaults to 1,000.
     #[must_use]
     pub fn outbox_capacity(mut self, messages: usize) -> Self {
-        self.settings.outbox_capacity = messages;
+        self.settings.outbox.capacity = messages;
         self
     }
 
@@ -216,7 +217,48 @@ impl ClientSpec {
     /// Defaults to 100.
     #[must_use]
     pub fn window(mut self, messages: u16) -> Self {
-        self.settings.window = messages;
+        self.settings.outbox.window = messages;
+        self
+    }
+
+    /// What happens to a message that is published while the client is not connected. Defaults
+    /// to [`Offline::Queue`].
+    #[must_use]
+    pub fn offline(mut self, offline: Offline) -> Self {
+        self.settings.outbox.offline = offline;
+        self
+    }
+
+    /// What happens to a message that is published while the outbox is full. Defaults to
+    /// [`OutboxOverflow::Refuse`].
+    #[must_use]
+    pub fn outbox_overflow(mut self, overflow: OutboxOverflow) -> Self {
+        self.settings.outbox.overflow = overflow;
+        self
+    }
+
+    /// How old a message may get before it is sent: an older one ends as expired. It is noticed
+    /// when its turn comes, when room is needed, and at each attempt to connect. A message that
+    /// was sent is repeated however old. Defaults to no limit.
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.settings.outbox.max_age = Some(age);
+        self
+    }
+
+    /// Whether unacknowledged messages are sent again to a broker that has lost the session.
+    /// Defaults to [`Replay::Always`].
+    #[must_use]
+    pub fn replay(mut self, replay: Replay) -> Self {
+        self.settings.outbox.replay = replay;
+        self
+    }
+
+    /// What the client does when the broker refuses a subscription. Defaults to
+    /// [`RefusedSubscription::Continue`].
+    #[must_use]
+    pub fn refused_subscription(mut self, refused: RefusedSubscription) -> Self {
+        self.settings.refused_subscription = refused;
         self
     }
 

@@ -205,11 +205,19 @@ fn check_numbers(settings: &Settings) -> Checked {
     )?;
     in_range(
         "outbox_capacity",
-        settings.outbox_capacity,
+        settings.outbox.capacity,
         1..=usize::MAX,
         "at least 1",
     )?;
-    in_range("window", settings.window, 1..=10_000, "1 to 10,000")?;
+    in_range("window", settings.outbox.window, 1..=10_000, "1 to 10,000")?;
+    if let Some(age) = settings.outbox.max_age {
+        duration(
+            "max_age",
+            age,
+            Duration::from_millis(1)..=LONGEST,
+            "1 ms to a year",
+        )?;
+    }
     let retry = &settings.retry;
     if let Some(attempts) = retry.attempts {
         in_range("retry", attempts, 1..=u32::MAX, "at least one attempt")?;

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::{
     client::{clients::UnknownClient, error::SubscribeError},
-    publish::error::PublishError,
+    publish::{error::PublishError, receipt::ReceiptError},
     spec::{broker::BrokerError, topic::TopicError},
     supervise::{limits::Resource, signal::SignalError, status::WaitError},
 };
@@ -149,6 +149,9 @@ pub enum Error {
     /// From `stop_on_signal`.
     #[error(transparent)]
     Signal(#[from] SignalError),
+    /// From the calls that wait for a receipt.
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
     /// From the receiving calls of `Messages` and `StateChanges`.
     #[error("every client has ended, nothing more will be received")]
     Disconnected,

@@ -26,7 +26,7 @@ use crate::{
         signal::{self, OnSignal, SignalError},
         state::{ClientState, StateChange, StateChanges},
         status::WaitError,
-        stop::deadline_after,
+        stop::{StopSignal, deadline_after},
         thread::Thread,
     },
 };
@@ -305,6 +305,53 @@ impl Fleet {
             abandoned => log::error!("fleet stopped, abandoned: {}", abandoned.join(", ")),
         }
         report
+    }
+
+    /// Like [`Fleet::stop`], but first gives what is under way the time to end well: pub functions
+    /// end, the messages received until now are handled (not in pull mode, where that is up to the
+    /// application), then no further publish is accepted and the outboxes empty themselves. What
+    /// is left at the deadline is counted as unsent or failed.
+    ///
+    /// A client that is not connected has until the deadline to come back.
+    pub fn stop_draining(&self, deadline: Duration) -> Report {
+        let end = deadline_after(deadline);
+        let reserve = LAST_MOMENT.min(deadline / 10) * 4;
+        let drained_by = end.and_then(|end| end.checked_sub(reserve));
+        self.stop_publishing.lock().take();
+        self.wait_handled(drained_by);
+        for client in self.clients.iter() {
+            client.core().outbox.drain();
+        }
+        for client in self.clients.iter() {
+            client.core().outbox.wait_drained(drained_by);
+        }
+        let left = end.map_or(Duration::MAX, |end| {
+            end.saturating_duration_since(Instant::now())
+        });
+        self.stop(left)
+    }
+
+    /// Waits until the workers have handled what had been received when this was called.
+    fn wait_handled(&self, deadline: Option<Instant>) {
+        if self.messages.is_some() {
+            return;
+        }
+        let received: Vec<_> = self.clients.iter().map(|it| it.stats().received).collect();
+        let done = || {
+            self.clients
+                .iter()
+                .zip(&received)
+                .all(|(client, received)| {
+                    let stats = client.stats();
+                    stats.handled + stats.unmatched + stats.dropped + stats.repeated >= *received
+                })
+        };
+        // Looked at every other millisecond, once in a fleet's life: a signal for it would cost
+        // every message something.
+        let pause = StopSignal::default();
+        while !done() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            pause.pause(Duration::from_millis(2));
+        }
     }
 
     fn stuck(&self, worker: &RunningWorker) -> String {

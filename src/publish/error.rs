@@ -36,6 +36,9 @@ pub enum PublishErrorKind {
     /// The client's outbox had no room for the whole timeout.
     #[error("its outbox stayed full until the timeout")]
     Timeout,
+    /// The client is not connected, and its spec says that nothing waits for the connection.
+    #[error("it is not connected")]
+    Offline,
     /// The client is stopping or has ended: no message will be sent any more.
     #[error("it is stopping or has ended")]
     Ended,

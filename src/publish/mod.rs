@@ -2,7 +2,10 @@
 //! and the schedule on which pub functions are called.
 
 pub(crate) mod error;
+pub(crate) mod flight;
+pub(crate) mod message;
 pub(crate) mod outbox;
+pub(crate) mod receipt;
 pub(crate) mod schedule;
 pub(crate) mod size;
 pub(crate) mod window;

@@ -3,45 +3,38 @@
 //! Nobody but the network thread writes to a connection. Whoever has something to send appends it
 //! here. If the network thread sleeps inside rumqttc, the front item is handed to rumqttc's own
 //! channel: that wakes the thread. This item is the *bell*. While a bell is out, others only
-//! append; when the network thread has seen the bell go out, it takes the next item itself.
-//! So there is never more than one item in rumqttc's channel, and what waits here is ours: it
-//! survives a lost connection, which rumqttc's own queue does not.
+//! append; when the network thread has seen the bell go out, it takes what has come meanwhile: it
+//! feeds all but the last item straight to the encoder, and the last one is the next bell, whose
+//! processing flushes them together.
+//!
+//! The outbox also keeps the ledger: a message is in the queue, in the bell, in the network
+//! thread's hands, in flight, or in one of the ledger's buckets, and changes place under the lock.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use bytes::Bytes;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 
-use crate::{publish::window::Window, spec::qos::QoS};
-
-/// A message on its way out.
-#[derive(Debug)]
-pub(crate) struct Outgoing {
-    pub(crate) topic: String,
-    pub(crate) qos: QoS,
-    pub(crate) retain: bool,
-    pub(crate) payload: Bytes,
-}
-
-/// A packet that is no PUBLISH. These go before publishes and are not bounded: there is at most
-/// one for each received message, or one for each call of `subscribe`.
-#[derive(Debug)]
-pub(crate) enum Control {
-    /// PUBACK for QoS 1, PUBREC for QoS 2.
-    Acknowledge {
-        packet_id: u16,
-        qos: QoS,
+use crate::{
+    publish::{
+        flight::{Flight, Flying, Repeat},
+        message::{Control, Item, Outgoing, Parcel, Progress, Stub},
+        receipt::{Fate, Receipt, Slot, Slots},
+        window::{Ahead, Window},
     },
-    Subscribe(Vec<(String, QoS)>),
-    Unsubscribe(String),
-    Disconnect,
-}
+    spec::{
+        outbox::{Offline, OutboxOverflow, OutboxSettings, Replay},
+        qos::QoS,
+    },
+    supervise::ledger::Ledger,
+};
 
-#[derive(Debug)]
-pub(crate) enum Item {
-    Publish(Outgoing),
-    Control(Control),
-}
+/// As many encoded bytes are handed over at once. rumqttc's encoder takes anything without
+/// waiting while it holds less than 8 KiB.
+pub(crate) const BATCH_BYTES: usize = 7_000;
 
 /// Hands one item to the connection and so wakes its thread. Never waits.
 pub(crate) trait Bell: Send {
@@ -53,6 +46,7 @@ pub(crate) trait Bell: Send {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Full,
+    Offline,
     Closed,
 }
 
@@ -78,37 +72,67 @@ enum Listener {
 }
 
 pub(crate) struct Outbox {
-    capacity: usize,
+    settings: OutboxSettings,
     inner: Mutex<Inner>,
     /// Room for a publish, or no use waiting for it.
     room: Condvar,
+    /// Nothing is in progress any more, or no use waiting for it.
+    drained: Condvar,
 }
 
 struct Inner {
     listener: Listener,
-    bell_out: bool,
-    /// What the window admitted when the network thread last looked.
-    publishes_admitted: bool,
-    subscribes_admitted: bool,
-    controls: VecDeque<Control>,
-    publishes: VecDeque<Outgoing>,
+    /// Nothing is taken any more, but what is here still goes out.
+    draining: bool,
     bell: Option<Box<dyn Bell>>,
+    bell_out: bool,
+    /// What is left of the publish that is the bell.
+    ringing: Option<Ringing>,
+    controls: VecDeque<Control>,
+    publishes: VecDeque<Entry>,
+    /// Publishes that the network thread has taken and not yet reported on.
+    in_hand: usize,
+    flight: Flight,
+    window: Window,
+    slots: Slots,
+    ledger: Ledger,
+}
+
+/// An accepted message that waits.
+#[derive(Debug)]
+struct Entry {
+    message: Outgoing,
+    slot: Arc<Slot>,
+    /// Known only where there is an age limit.
+    accepted_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Ringing {
+    stub: Stub,
 }
 
 impl Outbox {
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(settings: OutboxSettings) -> Self {
+        let window = Window::new(settings.window);
         Self {
-            capacity,
+            settings,
             inner: Mutex::new(Inner {
                 listener: Listener::Away,
+                draining: false,
+                bell: None,
                 bell_out: false,
-                publishes_admitted: true,
-                subscribes_admitted: true,
+                ringing: None,
                 controls: VecDeque::new(),
                 publishes: VecDeque::new(),
-                bell: None,
+                in_hand: 0,
+                flight: Flight::default(),
+                window,
+                slots: Slots::default(),
+                ledger: Ledger::default(),
             }),
             room: Condvar::new(),
+            drained: Condvar::new(),
         }
     }
 
@@ -122,13 +146,29 @@ impl Outbox {
         &self,
         message: Outgoing,
         patience: Patience,
-    ) -> Result<(), (Outgoing, Refusal)> {
+    ) -> Result<Receipt, (Outgoing, Refusal)> {
         let mut inner = self.inner.lock();
         loop {
-            if inner.listener == Listener::Gone {
+            if inner.draining || inner.listener == Listener::Gone {
                 return Err((message, Refusal::Closed));
             }
-            if inner.publishes.len() < self.capacity {
+            if inner.listener == Listener::Away && self.settings.offline == Offline::Reject {
+                return Err((message, Refusal::Offline));
+            }
+            if inner.publishes.len() < self.settings.capacity {
+                break;
+            }
+            inner.expire_front(self.settings.max_age);
+            if inner.publishes.len() < self.settings.capacity {
+                break;
+            }
+            if self.settings.overflow == OutboxOverflow::DropOldest {
+                while inner.publishes.len() >= self.settings.capacity {
+                    let Some(oldest) = inner.publishes.pop_front() else {
+                        break;
+                    };
+                    inner.end(oldest.slot, Fate::Dropped);
+                }
                 break;
             }
             match patience {
@@ -136,15 +176,22 @@ impl Outbox {
                 Patience::Until(None) => self.room.wait(&mut inner),
                 Patience::Until(Some(deadline)) => {
                     let timed_out = self.room.wait_until(&mut inner, deadline).timed_out();
-                    if timed_out && inner.publishes.len() >= self.capacity {
+                    if timed_out && inner.publishes.len() >= self.settings.capacity {
                         return Err((message, Refusal::Full));
                     }
                 }
             }
         }
-        inner.publishes.push_back(message);
+        let slot = inner.slots.open();
+        let receipt = Receipt::new(Arc::clone(&slot));
+        inner.ledger.accepted += 1;
+        inner.publishes.push_back(Entry {
+            message,
+            slot,
+            accepted_at: self.settings.max_age.map(|_| Instant::now()),
+        });
         self.ring_if_asleep(&mut inner);
-        Ok(())
+        Ok(receipt)
     }
 
     /// Takes a control item. Says whether there is a connection that it can go to.
@@ -169,6 +216,38 @@ impl Outbox {
         self.inner.lock().publishes.len()
     }
 
+    /// What became of every message, at this moment.
+    pub(crate) fn ledger(&self) -> Ledger {
+        let inner = self.inner.lock();
+        Ledger {
+            // Counted where the messages are, not derived from the other figures: one that got
+            // lost on the way would show.
+            in_progress: inner.in_progress() as u64,
+            ..inner.ledger
+        }
+    }
+
+    /// No message is taken any more; what is here still goes out.
+    pub(crate) fn drain(&self) {
+        self.inner.lock().draining = true;
+        self.room.notify_all();
+    }
+
+    /// Waits until nothing is in progress any more, the client ends, or the deadline.
+    pub(crate) fn wait_drained(&self, deadline: Option<Instant>) {
+        let mut inner = self.inner.lock();
+        while inner.in_progress() > 0 && inner.listener != Listener::Gone {
+            match deadline {
+                None => self.drained.wait(&mut inner),
+                Some(deadline) => {
+                    if self.drained.wait_until(&mut inner, deadline).timed_out() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
     /// No message is taken any more; who waits for room is released, and the network thread is
     /// woken so that it can disconnect. The caller has raised the client's stop signal before.
     pub(crate) fn close(&self) {
@@ -179,230 +258,343 @@ impl Outbox {
         }
         inner.listener = Listener::Gone;
         self.room.notify_all();
+        self.drained.notify_all();
     }
 
-    /// There is a connection, and the network thread is awake on it.
-    pub(crate) fn connected(&self) {
+    /// The client has ended: every message that is left ends with it.
+    pub(crate) fn end(&self) {
+        self.close();
+        let mut inner = self.inner.lock();
+        inner.bell = None;
+        if let Some(Ringing { stub }) = inner.ringing.take() {
+            inner.end(stub.slot, Fate::Unsent);
+        }
+        for slot in inner.flight.take().into_iter().filter_map(|it| it.slot) {
+            inner.end(slot, Fate::NotAcknowledged);
+        }
+        for entry in std::mem::take(&mut inner.publishes) {
+            inner.end(entry.slot, Fate::Unsent);
+        }
+    }
+
+    /// Ends messages that are too old, for as long as there is no connection to do so.
+    pub(crate) fn expire(&self) {
+        self.inner.lock().expire_front(self.settings.max_age);
+        self.room.notify_all();
+    }
+
+    /// There is a connection, and the network thread is awake on it. Returns what it repeats of
+    /// the last one; without a session that is nothing, and what was unacknowledged goes to the
+    /// front of the queue as new, or ends, as the settings say.
+    pub(crate) fn connected(&self, session_present: bool) -> Vec<Repeat> {
         let mut inner = self.inner.lock();
         if inner.listener == Listener::Away {
             inner.listener = Listener::Awake;
         }
-    }
-
-    /// The connection is lost. Acknowledgements and subscriptions belonged to it; messages stay.
-    /// After this no bell rings, so that one that is out comes back with rumqttc's backlog.
-    pub(crate) fn disconnected(&self) {
-        let mut inner = self.inner.lock();
-        if inner.listener != Listener::Gone {
-            inner.listener = Listener::Away;
+        if session_present {
+            let (repeats, lost) = inner.flight.repeats();
+            for slot in lost {
+                inner.end(slot, Fate::ConnectionLost);
+            }
+            return repeats;
         }
-        inner.bell_out = false;
-        inner.controls.clear();
-    }
-
-    /// Puts back what rumqttc had taken but not sent, oldest first. It is older than all that
-    /// waits here, and it was accepted: the capacity does not count.
-    pub(crate) fn put_back(&self, unsent: Vec<Outgoing>) {
-        let mut inner = self.inner.lock();
-        for message in unsent.into_iter().rev() {
-            inner.publishes.push_front(message);
+        inner.window.forget();
+        for flying in inner.flight.take().into_iter().rev() {
+            let Some(slot) = flying.slot else { continue };
+            match flying.message {
+                Some(message) if self.settings.replay == Replay::Always => {
+                    inner.publishes.push_front(Entry {
+                        message,
+                        slot,
+                        accepted_at: flying.accepted_at,
+                    });
+                }
+                _ => inner.end(slot, Fate::SessionLost),
+            }
         }
+        Vec::new()
     }
 
-    /// The network thread saw the bell go out.
-    pub(crate) fn bell_heard(&self) {
-        self.inner.lock().bell_out = false;
+    /// The connection is lost, and the network thread has given back what it did not feed and
+    /// what rumqttc had: the bell if it was not written (`unwritten`), and what was not
+    /// acknowledged, by identifier. Acknowledgements and subscriptions belonged to the
+    /// connection; messages stay.
+    pub(crate) fn disconnected(
+        &self,
+        progress: &mut Vec<Progress>,
+        unfed: &mut Vec<Parcel>,
+        close: impl FnOnce() -> Backlog,
+    ) {
+        // No bell rings from here on, so that one that is out comes back with the backlog.
+        {
+            let mut inner = self.inner.lock();
+            if inner.listener != Listener::Gone {
+                inner.listener = Listener::Away;
+            }
+            inner.bell_out = false;
+            inner.controls.clear();
+        }
+        let backlog = close();
+        let mut inner = self.inner.lock();
+        for step in progress.drain(..) {
+            inner.apply(step, Fate::ConnectionLost);
+        }
+        for (packet_id, message) in backlog.unacknowledged {
+            inner.flight.returned(packet_id, message);
+        }
+        inner.flight.forget_births();
+        if let Some(Ringing { stub }) = inner.ringing.take() {
+            match backlog.unwritten {
+                Some(message) => inner.put_back(message, stub),
+                // It was written, so far as rumqttc knows, and rumqttc keeps no QoS 0 message.
+                None => inner.end(stub.slot, Fate::ConnectionLost),
+            }
+        }
+        for parcel in unfed.drain(..).rev() {
+            if let (Item::Publish(message), Some(stub)) = (parcel.item, parcel.stub) {
+                inner.in_hand -= 1;
+                inner.put_back(message, stub);
+            }
+        }
+        self.told(&inner);
     }
 
-    /// The network thread is about to sleep: hand over the next item, or note that it sleeps.
+    /// Takes note of what the network thread has seen.
+    pub(crate) fn note(&self, progress: &mut Vec<Progress>) {
+        if progress.is_empty() {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        for step in progress.drain(..) {
+            inner.apply(step, Fate::Sent);
+        }
+        self.told(&inner);
+    }
+
+    /// The network thread is about to sleep: take note of what it has seen, hand over what waits
+    /// (all but the last to be fed to the encoder, the last as the bell), or note that it sleeps.
     /// Says whether it may: not once the outbox is closed.
-    pub(crate) fn settle(&self, window: &Window) -> bool {
+    pub(crate) fn settle(&self, progress: &mut Vec<Progress>, parcels: &mut Vec<Parcel>) -> bool {
         let mut inner = self.inner.lock();
+        for step in progress.drain(..) {
+            inner.apply(step, Fate::Sent);
+        }
+        self.told(&inner);
         if inner.listener == Listener::Gone {
             return false;
         }
-        inner.publishes_admitted = window.admits_publish();
-        inner.subscribes_admitted = window.admits_subscribe();
-        if !inner.bell_out {
-            inner.listener = Listener::Asleep;
-            self.ring_if_asleep(&mut inner);
+        if inner.bell_out {
+            return true;
+        }
+        let waiting = inner.publishes.len();
+        let mut ahead = Ahead::default();
+        let mut bytes = 0;
+        let mut last: Option<Parcel> = None;
+        while bytes < BATCH_BYTES {
+            let Some(parcel) = inner.take(self.settings.max_age, &mut ahead) else {
+                break;
+            };
+            bytes += parcel.item.size();
+            // What is fed has to fit; the bell may have any size, being last.
+            if let Some(earlier) = last.replace(parcel) {
+                inner.in_hand += usize::from(earlier.stub.is_some());
+                parcels.push(earlier);
+            }
+        }
+        match last {
+            Some(parcel) => inner.ring(parcel),
+            None => inner.listener = Listener::Asleep,
+        }
+        if inner.publishes.len() < waiting {
+            self.room.notify_all();
         }
         true
     }
 
-    fn ring_if_asleep(&self, inner: &mut MutexGuard<'_, Inner>) {
+    fn ring_if_asleep(&self, inner: &mut Inner) {
         if inner.listener != Listener::Asleep {
             return;
         }
-        let Some(item) = inner.take() else { return };
-        let is_publish = matches!(item, Item::Publish(_));
-        let rung = match &inner.bell {
-            Some(bell) => bell.ring(item),
-            None => Err(item),
-        };
-        match rung {
-            Ok(()) => {
-                inner.listener = Listener::Awake;
-                inner.bell_out = true;
-                if is_publish {
-                    self.room.notify_one();
-                }
+        if let Some(parcel) = inner.take(self.settings.max_age, &mut Ahead::default()) {
+            let is_publish = parcel.stub.is_some();
+            inner.ring(parcel);
+            if is_publish {
+                self.room.notify_one();
             }
-            // rumqttc's channel is never full while at most one item is in it. Should it refuse
-            // all the same, nothing is lost: the next packet or ping wakes the thread.
-            Err(Item::Publish(message)) => inner.publishes.push_front(message),
-            Err(Item::Control(control)) => inner.controls.push_front(control),
         }
     }
+
+    /// Tells who waits for the end of everything.
+    fn told(&self, inner: &Inner) {
+        if inner.draining && inner.in_progress() == 0 {
+            self.drained.notify_all();
+        }
+    }
+}
+
+/// What rumqttc gives back when its connection is lost.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    /// The bell, if it is a publish that was not written.
+    pub(crate) unwritten: Option<Outgoing>,
+    /// What was written and not acknowledged.
+    pub(crate) unacknowledged: Vec<(u16, Outgoing)>,
 }
 
 impl Inner {
     /// The next item that the window admits. Acknowledgements never wait for the window.
-    fn take(&mut self) -> Option<Item> {
-        let waits =
+    fn take(&mut self, max_age: Option<Duration>, ahead: &mut Ahead) -> Option<Parcel> {
+        let takes_id =
             |control: &Control| matches!(control, Control::Subscribe(_) | Control::Unsubscribe(_));
-        let admitted = match self.subscribes_admitted {
+        let at = match self.window.admits_subscribe(*ahead) {
             true => Some(0),
-            false => self.controls.iter().position(|control| !waits(control)),
+            false => self.controls.iter().position(|control| !takes_id(control)),
         };
-        if let Some(control) = admitted.and_then(|at| self.controls.remove(at)) {
-            return Some(Item::Control(control));
+        if let Some(control) = at.and_then(|at| self.controls.remove(at)) {
+            ahead.identifiers += u16::from(takes_id(&control));
+            return Some(Parcel {
+                item: Item::Control(control),
+                stub: None,
+            });
         }
-        let front = self.publishes.front()?;
-        if front.qos != QoS::AtMostOnce && !self.publishes_admitted {
+        self.expire_front(max_age);
+        let takes_id = self.publishes.front()?.message.qos != QoS::AtMostOnce;
+        if takes_id && !self.window.admits_publish(*ahead) {
             // A QoS 0 message behind it waits too: order is kept.
             return None;
         }
-        self.publishes.pop_front().map(Item::Publish)
+        let entry = self.publishes.pop_front()?;
+        ahead.identifiers += u16::from(takes_id);
+        ahead.publishes += u16::from(takes_id);
+        let copy = (entry.message.qos == QoS::ExactlyOnce).then(|| entry.message.clone());
+        Some(Parcel {
+            item: Item::Publish(entry.message),
+            stub: Some(Stub {
+                slot: entry.slot,
+                accepted_at: entry.accepted_at,
+                copy,
+            }),
+        })
+    }
+
+    /// Hands a parcel to rumqttc's channel: the bell.
+    fn ring(&mut self, parcel: Parcel) {
+        let rung = match &self.bell {
+            Some(bell) => bell.ring(parcel.item),
+            None => Err(parcel.item),
+        };
+        match (rung, parcel.stub) {
+            (Ok(()), stub) => {
+                self.listener = Listener::Awake;
+                self.bell_out = true;
+                self.ringing = stub.map(|stub| Ringing { stub });
+            }
+            // rumqttc's channel is never full while at most one item is in it. Should it refuse
+            // all the same, nothing is lost: the next packet or ping wakes the thread.
+            (Err(Item::Publish(message)), Some(stub)) => self.put_back(message, stub),
+            (Err(Item::Control(control)), _) => self.controls.push_front(control),
+            (Err(Item::Publish(_)), None) => {}
+        }
+    }
+
+    /// A message that was taken and not sent. It is older than all that waits, and it was
+    /// accepted: the capacity does not count.
+    fn put_back(&mut self, message: Outgoing, stub: Stub) {
+        self.publishes.push_front(Entry {
+            message,
+            slot: stub.slot,
+            accepted_at: stub.accepted_at,
+        });
+    }
+
+    /// Takes note of one step. `written` is what a QoS 0 message ends with once it is written.
+    fn apply(&mut self, step: Progress, written: Fate) {
+        match step {
+            Progress::Fed { packet_id, stub } => {
+                self.in_hand -= 1;
+                self.out(packet_id, stub, written);
+            }
+            Progress::Written { packet_id } => {
+                self.bell_out = false;
+                match self.ringing.take() {
+                    Some(Ringing { stub }) => self.out(packet_id, stub, written),
+                    // A birth message, or one that is repeated and in flight already.
+                    None if packet_id != 0 && !self.flight.contains(packet_id) => {
+                        self.window.published(packet_id);
+                        self.flight.push(Flying {
+                            packet_id,
+                            slot: None,
+                            accepted_at: None,
+                            message: None,
+                            released: false,
+                        });
+                    }
+                    None => {}
+                }
+            }
+            Progress::Used { packet_id } => self.window.used(packet_id),
+            Progress::Heard => self.bell_out = false,
+            Progress::Acknowledged { packet_id } => {
+                self.window.acknowledged(packet_id);
+                if let Some(slot) = self.flight.land(packet_id).and_then(|it| it.slot) {
+                    self.end(slot, Fate::Acknowledged);
+                }
+            }
+            Progress::Released { packet_id } => self.flight.release(packet_id),
+        }
+    }
+
+    /// A publish was given to the encoder under this identifier.
+    fn out(&mut self, packet_id: u16, stub: Stub, written: Fate) {
+        if packet_id == 0 {
+            return self.end(stub.slot, written);
+        }
+        self.window.published(packet_id);
+        self.flight.push(Flying {
+            packet_id,
+            slot: Some(stub.slot),
+            accepted_at: stub.accepted_at,
+            message: stub.copy,
+            released: false,
+        });
+    }
+
+    /// A message has come to its end.
+    fn end(&mut self, slot: Arc<Slot>, fate: Fate) {
+        let bucket = match fate {
+            Fate::Acknowledged => &mut self.ledger.acknowledged,
+            Fate::Sent => &mut self.ledger.sent,
+            Fate::Expired => &mut self.ledger.expired,
+            Fate::Dropped => &mut self.ledger.dropped,
+            Fate::ConnectionLost | Fate::SessionLost | Fate::NotAcknowledged => {
+                &mut self.ledger.failed
+            }
+            Fate::Unsent => &mut self.ledger.unsent,
+        };
+        *bucket += 1;
+        self.slots.close(slot, fate);
+    }
+
+    /// Ends the messages at the front that are too old. Those behind them are younger.
+    fn expire_front(&mut self, max_age: Option<Duration>) {
+        let Some(max_age) = max_age else { return };
+        while let Some(front) = self.publishes.front() {
+            if !front.accepted_at.is_some_and(|at| at.elapsed() > max_age) {
+                return;
+            }
+            if let Some(entry) = self.publishes.pop_front() {
+                self.end(entry.slot, Fate::Expired);
+            }
+        }
+    }
+
+    fn in_progress(&self) -> usize {
+        self.publishes.len()
+            + self.in_hand
+            + usize::from(self.ringing.is_some())
+            + self.flight.accepted()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{sync::Arc, time::Duration};
-
-    use crossbeam_channel::{Receiver, Sender, unbounded};
-
-    use super::*;
-    use crate::supervise::thread::Thread;
-
-    struct Recorder(Sender<Item>);
-
-    impl Bell for Recorder {
-        fn ring(&self, item: Item) -> Result<(), Item> {
-            self.0.send(item).map_err(|error| error.0)
-        }
-    }
-
-    fn outbox(capacity: usize) -> (Arc<Outbox>, Receiver<Item>) {
-        let (rung, heard) = unbounded();
-        let outbox = Arc::new(Outbox::new(capacity));
-        outbox.attach(Box::new(Recorder(rung)));
-        (outbox, heard)
-    }
-
-    fn message(topic: &str, qos: QoS) -> Outgoing {
-        Outgoing {
-            topic: topic.to_owned(),
-            qos,
-            retain: false,
-            payload: Bytes::new(),
-        }
-    }
-
-    fn topic(heard: &Receiver<Item>) -> String {
-        match heard.try_recv() {
-            Ok(Item::Publish(message)) => message.topic,
-            Ok(Item::Control(control)) => format!("{control:?}"),
-            Err(_) => "silence".to_owned(),
-        }
-    }
-
-    #[test]
-    fn one_bell_is_out_at_a_time_and_order_is_kept() {
-        let (outbox, heard) = outbox(10);
-        let window = Window::new(10);
-        let offer = |topic| outbox.offer(message(topic, QoS::AtMostOnce), Patience::None);
-        offer("before").unwrap();
-        assert_eq!(
-            topic(&heard),
-            "silence",
-            "nothing rings without a connection"
-        );
-        outbox.connected();
-        assert!(outbox.settle(&window));
-        assert_eq!(topic(&heard), "before");
-        offer("second").unwrap();
-        offer("third").unwrap();
-        assert_eq!(topic(&heard), "silence", "a bell is out");
-        outbox.bell_heard();
-        assert!(outbox.settle(&window));
-        assert_eq!(topic(&heard), "second");
-        outbox.bell_heard();
-        assert!(outbox.settle(&window));
-        assert_eq!(topic(&heard), "third");
-        outbox.bell_heard();
-        assert!(outbox.settle(&window));
-        offer("fourth").unwrap();
-        assert_eq!(topic(&heard), "fourth", "it slept");
-    }
-
-    #[test]
-    fn a_full_window_holds_publishes_and_not_acknowledgements() {
-        let (outbox, heard) = outbox(10);
-        let mut window = Window::new(1);
-        window.published(1);
-        outbox.connected();
-        assert!(outbox.settle(&window));
-        let offer = |topic, qos| outbox.offer(message(topic, qos), Patience::None).unwrap();
-        offer("held", QoS::AtLeastOnce);
-        offer("behind", QoS::AtMostOnce);
-        assert_eq!(topic(&heard), "silence");
-        assert!(outbox.control(Control::Acknowledge {
-            packet_id: 7,
-            qos: QoS::AtLeastOnce,
-        }));
-        assert!(topic(&heard).starts_with("Acknowledge"));
-        outbox.bell_heard();
-        window.acknowledged(1);
-        assert!(outbox.settle(&window));
-        assert_eq!(topic(&heard), "held");
-    }
-
-    #[test]
-    fn a_full_outbox_refuses_or_waits_and_close_releases() {
-        let (outbox, _heard) = outbox(1);
-        outbox
-            .offer(message("a", QoS::AtMostOnce), Patience::None)
-            .unwrap();
-        let (returned, refusal) = outbox
-            .offer(message("b", QoS::AtMostOnce), Patience::None)
-            .unwrap_err();
-        assert_eq!((returned.topic.as_str(), refusal), ("b", Refusal::Full));
-        let soon = Instant::now() + Duration::from_millis(5);
-        let late = outbox.offer(message("c", QoS::AtMostOnce), Patience::Until(Some(soon)));
-        assert_eq!(late.unwrap_err().1, Refusal::Full);
-
-        let (released, result) = unbounded();
-        let waiting = Arc::clone(&outbox);
-        let mut waiter = Thread::spawn("waiter", 128 * 1024, move || {
-            let offered = waiting.offer(message("d", QoS::AtMostOnce), Patience::Until(None));
-            released.send(offered.unwrap_err().1).unwrap();
-        })
-        .unwrap();
-        outbox.close();
-        assert_eq!(result.recv(), Ok(Refusal::Closed));
-        assert!(waiter.join_until(None));
-    }
-
-    #[test]
-    fn closing_wakes_a_sleeping_thread_and_forbids_sleep() {
-        let (outbox, heard) = outbox(1);
-        let window = Window::new(1);
-        outbox.connected();
-        assert!(outbox.settle(&window));
-        outbox.close();
-        assert_eq!(topic(&heard), "Disconnect");
-        assert!(!outbox.settle(&window));
-    }
-}
+mod tests;

@@ -9,6 +9,15 @@ use std::collections::VecDeque;
 /// Identifiers kept free for SUBSCRIBE and UNSUBSCRIBE.
 const RESERVE: u16 = 16;
 
+/// What was handed over and has no identifier yet.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ahead {
+    /// Publishes of QoS 1 and 2.
+    pub(crate) publishes: u16,
+    /// Those, and SUBSCRIBE and UNSUBSCRIBE.
+    pub(crate) identifiers: u16,
+}
+
 #[derive(Debug)]
 pub(crate) struct Window {
     /// At most this many publishes are unacknowledged.
@@ -88,14 +97,16 @@ impl Window {
         self.unacknowledged = 0;
     }
 
-    /// Whether a publish of QoS 1 or 2 may be handed over.
-    pub(crate) fn admits_publish(&self) -> bool {
-        self.unacknowledged < self.limit && self.distance() < self.ids - RESERVE
+    /// Whether a publish of QoS 1 or 2 may be handed over, behind others that were handed over
+    /// and whose identifiers are not known yet.
+    pub(crate) fn admits_publish(&self, ahead: Ahead) -> bool {
+        self.unacknowledged + ahead.publishes < self.limit
+            && self.distance() + ahead.identifiers < self.ids - RESERVE
     }
 
-    /// Whether a SUBSCRIBE or UNSUBSCRIBE may be handed over.
-    pub(crate) fn admits_subscribe(&self) -> bool {
-        self.distance() < self.ids
+    /// Whether a SUBSCRIBE or UNSUBSCRIBE may be handed over, behind those.
+    pub(crate) fn admits_subscribe(&self, ahead: Ahead) -> bool {
+        self.distance() + ahead.identifiers < self.ids
     }
 
     /// How many identifiers lie from the oldest unacknowledged one to the last used one.
@@ -137,12 +148,12 @@ mod tests {
             let mut unacknowledged: Vec<u16> = Vec::new();
             for (step, choice) in steps {
                 match step {
-                    0 if window.admits_subscribe() => {
+                    0 if window.admits_subscribe(Ahead::default()) => {
                         let id = next(&mut last, ids);
                         prop_assert!(!unacknowledged.contains(&id), "SUBSCRIBE took {id}");
                         window.used(id);
                     }
-                    1 | 2 if window.admits_publish() => {
+                    1 | 2 if window.admits_publish(Ahead::default()) => {
                         let id = next(&mut last, ids);
                         prop_assert!(!unacknowledged.contains(&id), "PUBLISH took {id}");
                         window.published(id);
@@ -159,7 +170,7 @@ mod tests {
             for id in unacknowledged.drain(..) {
                 window.acknowledged(id);
             }
-            prop_assert!(window.admits_publish() && window.admits_subscribe());
+            prop_assert!(window.admits_publish(Ahead::default()) && window.admits_subscribe(Ahead::default()));
         }
     }
 }

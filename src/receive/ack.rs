@@ -1,7 +1,7 @@
 //! Acknowledgements leave in the order of receipt [MQTT-4.6.0-2], each on the connection that
 //! its message came on, whichever worker finishes first.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
 use parking_lot::Mutex;
 
@@ -24,6 +24,17 @@ pub(crate) struct Ticket(u64);
 /// Where released acknowledgements go. It must not wait and must not come back here.
 pub(crate) type Release = Box<dyn Fn(Acknowledgement) + Send + Sync>;
 
+/// What a received message is to its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// A message to deliver.
+    New(Ticket),
+    /// A QoS 2 message that was delivered before: only its acknowledgement is repeated.
+    Repeated,
+    /// The broker has more unacknowledged than it has identifiers.
+    OutOfIdentifiers,
+}
+
 /// The unacknowledged messages of one client.
 pub(crate) struct AckQueue {
     inner: Mutex<Inner>,
@@ -34,11 +45,23 @@ struct Inner {
     /// The ticket of the first slot. It only grows, so that a stale ticket is below it.
     first: u64,
     slots: VecDeque<Slot>,
+    /// QoS 2 messages from PUBLISH to PUBREL, by identifier. They outlive connections, as the
+    /// session does: the broker repeats PUBLISH until it has seen PUBREC [MQTT-4.3.3-1].
+    exactly_once: HashMap<u16, Once>,
 }
 
 struct Slot {
     acknowledgement: Acknowledgement,
     done: bool,
+}
+
+/// A QoS 2 message that was delivered.
+struct Once {
+    /// The ticket that was delivered with it.
+    delivered: Ticket,
+    handled: bool,
+    /// Its ticket on the current connection, if it was repeated there.
+    repeated: Option<Ticket>,
 }
 
 impl AckQueue {
@@ -47,47 +70,69 @@ impl AckQueue {
             inner: Mutex::new(Inner {
                 first: 0,
                 slots: VecDeque::new(),
+                exactly_once: HashMap::new(),
             }),
             release,
         }
     }
 
-    /// A message came. `None` if the broker has more unacknowledged than it has identifiers.
-    pub(crate) fn received(&self, acknowledgement: Acknowledgement) -> Option<Ticket> {
+    /// A message came.
+    pub(crate) fn received(&self, acknowledgement: Acknowledgement) -> Admission {
         let mut inner = self.inner.lock();
         if inner.slots.len() >= MOST_UNACKNOWLEDGED {
-            return None;
+            return Admission::OutOfIdentifiers;
         }
         let ticket = Ticket(inner.first + inner.slots.len() as u64);
+        let mut admission = Admission::New(ticket);
+        let mut done = false;
+        if acknowledgement.qos == QoS::ExactlyOnce {
+            match inner.exactly_once.entry(acknowledgement.packet_id) {
+                Entry::Vacant(entry) => {
+                    entry.insert(Once {
+                        delivered: ticket,
+                        handled: false,
+                        repeated: None,
+                    });
+                }
+                Entry::Occupied(mut entry) => {
+                    let once = entry.get_mut();
+                    once.repeated = Some(ticket);
+                    done = once.handled;
+                    admission = Admission::Repeated;
+                }
+            }
+        }
         inner.slots.push_back(Slot {
             acknowledgement,
-            done: false,
+            done,
         });
-        Some(ticket)
+        self.release_front(&mut inner);
+        admission
     }
 
     /// A message is handled: release the completed front of the queue.
     pub(crate) fn handled(&self, ticket: Ticket) {
         let mut inner = self.inner.lock();
-        let Some(at) = ticket.0.checked_sub(inner.first) else {
-            // Its connection is over: the broker sends the message again, under an identifier
-            // that by then may belong to another one.
-            return;
-        };
-        if let Some(slot) = usize::try_from(at)
-            .ok()
-            .and_then(|at| inner.slots.get_mut(at))
-        {
-            slot.done = true;
+        // At QoS 2 the broker may have repeated the message since, on this connection or on a
+        // later one: what it waits for now is the acknowledgement of the repetition. Few are
+        // between PUBLISH and PUBREL at a time.
+        let once = inner
+            .exactly_once
+            .values_mut()
+            .find(|once| once.delivered == ticket);
+        let repeated = once.and_then(|once| {
+            once.handled = true;
+            once.repeated
+        });
+        for ticket in [Some(ticket), repeated].into_iter().flatten() {
+            inner.done(ticket);
         }
-        while inner.slots.front().is_some_and(|slot| slot.done) {
-            let Some(slot) = inner.slots.pop_front() else {
-                break;
-            };
-            inner.first += 1;
-            // Under the lock: two workers that finish at once must not swap their releases.
-            (self.release)(slot.acknowledgement);
-        }
+        self.release_front(&mut inner);
+    }
+
+    /// PUBREL: the broker has forgotten the message, and will use its identifier again.
+    pub(crate) fn completed(&self, packet_id: u16) {
+        self.inner.lock().exactly_once.remove(&packet_id);
     }
 
     /// The connection is lost: nothing of it is acknowledged any more.
@@ -95,6 +140,39 @@ impl AckQueue {
         let mut inner = self.inner.lock();
         inner.first += inner.slots.len() as u64;
         inner.slots.clear();
+        for once in inner.exactly_once.values_mut() {
+            once.repeated = None;
+        }
+    }
+
+    /// The session is lost: identifiers mean other messages from now on.
+    pub(crate) fn forget_session(&self) {
+        self.inner.lock().exactly_once.clear();
+    }
+
+    /// Under the lock: two workers that finish at once must not swap their releases.
+    fn release_front(&self, inner: &mut Inner) {
+        while inner.slots.front().is_some_and(|slot| slot.done) {
+            let Some(slot) = inner.slots.pop_front() else {
+                break;
+            };
+            inner.first += 1;
+            (self.release)(slot.acknowledgement);
+        }
+    }
+}
+
+impl Inner {
+    /// A stale ticket has no effect: its connection is over, and the broker sends the message
+    /// again under an identifier that by then may belong to another one.
+    fn done(&mut self, ticket: Ticket) {
+        let at = ticket.0.checked_sub(self.first);
+        let slot = at
+            .and_then(|at| usize::try_from(at).ok())
+            .and_then(|at| self.slots.get_mut(at));
+        if let Some(slot) = slot {
+            slot.done = true;
+        }
     }
 }
 
@@ -126,11 +204,60 @@ mod tests {
         }
     }
 
+    fn ticket(queue: &AckQueue, acknowledgement: Acknowledgement) -> Option<Ticket> {
+        match queue.received(acknowledgement) {
+            Admission::New(ticket) => Some(ticket),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn exactly_once_is_delivered_once_and_acknowledged_each_time() {
+        let (queue, released) = queue();
+        let twice = Acknowledgement {
+            packet_id: 7,
+            qos: QoS::ExactlyOnce,
+        };
+        let first = ticket(&queue, twice).unwrap();
+        assert_eq!(
+            queue.received(twice),
+            Admission::Repeated,
+            "before it is handled"
+        );
+        assert!(released.lock().is_empty());
+        queue.forget();
+        assert_eq!(
+            queue.received(twice),
+            Admission::Repeated,
+            "on the next connection"
+        );
+        queue.handled(first);
+        assert_eq!(
+            *released.lock(),
+            [7],
+            "the repetition is acknowledged, the first is stale"
+        );
+        queue.forget();
+        assert_eq!(
+            queue.received(twice),
+            Admission::Repeated,
+            "PUBREC was lost"
+        );
+        assert_eq!(*released.lock(), [7, 7]);
+        queue.completed(7);
+        assert!(
+            ticket(&queue, twice).is_some(),
+            "after PUBREL it is a new message"
+        );
+        queue.forget_session();
+        assert!(ticket(&queue, twice).is_some(), "so it is in a new session");
+    }
+
     #[test]
     fn a_broker_without_free_identifiers_is_noticed() {
         let (queue, _released) = queue();
-        assert!((1..=u16::MAX).all(|id| queue.received(ack(id)).is_some()));
-        assert!(queue.received(ack(1)).is_none());
+        assert!((1..=u16::MAX).all(|id| ticket(&queue, ack(id)).is_some()));
+        assert_eq!(queue.received(ack(1)), Admission::OutOfIdentifiers);
     }
 
     proptest! {
@@ -142,9 +269,9 @@ mod tests {
             order in Just((1_u16..=50).collect::<Vec<_>>()).prop_shuffle(),
         ) {
             let (queue, released) = queue();
-            let stale: Vec<_> = (0..before).filter_map(|_| queue.received(ack(999))).collect();
+            let stale: Vec<_> = (0..before).filter_map(|_| ticket(&queue, ack(999))).collect();
             queue.forget();
-            let tickets: Vec<_> = (1..=50).filter_map(|id| queue.received(ack(id))).collect();
+            let tickets: Vec<_> = (1..=50).filter_map(|id| ticket(&queue, ack(id))).collect();
             for ticket in stale {
                 queue.handled(ticket);
             }

@@ -9,7 +9,7 @@ use crossbeam_channel::Sender;
 
 use crate::{
     receive::{
-        ack::Acknowledgement,
+        ack::{Acknowledgement, Admission},
         message::{Message, Received},
         source::Source,
     },
@@ -59,8 +59,14 @@ impl Dispatch {
                     packet_id: received.packet_id,
                     qos,
                 };
-                let ticket = source.acks.received(acknowledgement);
-                Some(ticket.ok_or(OutOfIdentifiers)?)
+                match source.acks.received(acknowledgement) {
+                    Admission::New(ticket) => Some(ticket),
+                    Admission::Repeated => {
+                        source.counters.repeated.increment();
+                        return Ok(());
+                    }
+                    Admission::OutOfIdentifiers => return Err(OutOfIdentifiers),
+                }
             }
         };
         let lane = self.lane(source.index, &received.topic);

@@ -5,6 +5,7 @@
 
 pub(crate) mod broker;
 pub(crate) mod credentials;
+pub(crate) mod outbox;
 pub(crate) mod qos;
 pub(crate) mod retry;
 pub(crate) mod settings;

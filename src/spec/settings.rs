@@ -5,7 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::spec::{
-    broker::Broker, credentials::Credentials, qos::QoS, retry::Retry, template, will::Will,
+    broker::Broker,
+    credentials::Credentials,
+    outbox::{OutboxSettings, RefusedSubscription},
+    qos::QoS,
+    retry::Retry,
+    template,
+    will::Will,
 };
 
 /// Whether the broker keeps the client's subscriptions and undelivered messages while it is
@@ -53,8 +59,8 @@ pub(crate) struct Settings {
     pub(crate) retry: Retry,
     pub(crate) connect_timeout: Duration,
     pub(crate) max_packet_size: usize,
-    pub(crate) outbox_capacity: usize,
-    pub(crate) window: u16,
+    pub(crate) outbox: OutboxSettings,
+    pub(crate) refused_subscription: RefusedSubscription,
 }
 
 impl Settings {
@@ -72,8 +78,8 @@ impl Settings {
             retry: Retry::default(),
             connect_timeout: Duration::from_secs(5),
             max_packet_size: 256 * 1024,
-            outbox_capacity: 1_000,
-            window: 100,
+            outbox: OutboxSettings::default(),
+            refused_subscription: RefusedSubscription::default(),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::supervise::ledger::Ledger;
+
 /// Makes the live counters and their public snapshot from one list, so that they can't differ.
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -14,7 +16,7 @@ macro_rules! counters {
         /// use mqtt_fleet::Stats;
         ///
         /// fn waiting(stats: &Stats) -> u64 {
-        ///     stats.received - stats.handled - stats.unmatched - stats.dropped
+        ///     stats.received - stats.handled - stats.unmatched - stats.dropped - stats.repeated
         /// }
         /// assert_eq!(waiting(&Stats::default()), 0);
         /// ```
@@ -22,11 +24,14 @@ macro_rules! counters {
         #[non_exhaustive]
         pub struct Stats {
             $($(#[$doc])* pub $name: u64,)*
+            /// What became of each published message.
+            pub published: Ledger,
         }
 
         impl std::ops::AddAssign for Stats {
             fn add_assign(&mut self, other: Self) {
                 $(self.$name += other.$name;)*
+                self.published += other.published;
             }
         }
 
@@ -36,8 +41,8 @@ macro_rules! counters {
         }
 
         impl Counters {
-            pub(crate) fn stats(&self) -> Stats {
-                Stats { $($name: self.$name.get(),)* }
+            pub(crate) fn stats(&self, published: Ledger) -> Stats {
+                Stats { $($name: self.$name.get(),)* published }
             }
         }
     };
@@ -58,18 +63,14 @@ counters! {
     unmatched,
     /// QoS 0 messages dropped because the client's share of the queue was full.
     dropped,
+    /// QoS 2 messages that the broker repeated: they were delivered before and are not again.
+    repeated,
     /// Calls of a handler that returned an error.
     handler_errors,
     /// Calls of a handler that panicked.
     handler_panics,
     /// Messages given to the dead-letter function.
     dead_letters,
-    /// Messages accepted by `publish`, `try_publish` and `publish_timeout`.
-    accepted,
-    /// Messages written to a connection, repetitions included.
-    sent,
-    /// QoS 1 and 2 messages whose PUBACK or PUBCOMP came.
-    acknowledged,
     /// Calls of a pub function.
     ticks,
     /// Calls of a pub function that were due and left out: the client was not connected, or the

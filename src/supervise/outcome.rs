@@ -45,6 +45,11 @@ pub enum Outcome {
         /// What it answered.
         last_error: Cause,
     },
+    /// The broker refused a subscription, and the spec says that this ends the client.
+    SubscriptionRefused {
+        /// The filter that was refused.
+        filter: String,
+    },
     /// A handler or pub function failed, and the policy was to stop for it.
     Failed {
         /// What failed.
@@ -76,6 +81,9 @@ impl fmt::Display for Outcome {
             }
             Self::Refused { code } => write!(f, "refused: {code}"),
             Self::NotMqtt { last_error } => last_error.fmt(f),
+            Self::SubscriptionRefused { filter } => {
+                write!(f, "the broker refused the subscription to {filter}")
+            }
             Self::Failed { failure } => write!(f, "stopped because {failure}"),
             Self::Panicked { message } => write!(f, "panicked: {message}"),
             Self::Abandoned { state } => write!(f, "abandoned while {state}"),

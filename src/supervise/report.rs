@@ -133,7 +133,7 @@ impl fmt::Display for Report {
             total.received,
             total.handled,
             total.dropped,
-            total.accepted,
+            total.published.accepted,
         )?;
         let rows: Vec<&ClientReport> = match n > TABLE_ROWS {
             true => ended_otherwise.collect(),
@@ -180,7 +180,7 @@ fn table(f: &mut fmt::Formatter<'_>, rows: &[&ClientReport]) -> fmt::Result {
             stats.connects,
             stats.received,
             stats.dropped,
-            stats.accepted,
+            stats.published.accepted,
             row.outcome,
         )?;
         if let Some(failure) = &row.first_failure {

@@ -5,7 +5,10 @@ use rumqttc::{Publish, Request};
 
 use crate::{
     client::link::convert::{filter, outgoing, qos_in, qos_out},
-    publish::outbox::{Bell, Control, Item},
+    publish::{
+        message::{Control, Item},
+        outbox::Bell,
+    },
     spec::qos::QoS,
 };
 

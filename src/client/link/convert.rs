@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use rumqttc::{
-    LastWill, MqttOptions, NetworkOptions, Publish, Request, Subscribe, SubscribeFilter,
+    Disconnect, LastWill, MqttOptions, NetworkOptions, PubAck, PubRec, PubRel, Publish, Request,
+    Subscribe, SubscribeFilter, Unsubscribe,
 };
 
 use crate::{
-    publish::{outbox::Outgoing, window::Window},
+    publish::{
+        flight::Repeat,
+        message::{Control, Item, Outgoing},
+        window::Window,
+    },
     spec::{
         qos::QoS,
         settings::{Session, Settings},
@@ -27,7 +32,7 @@ pub(crate) fn options(
         .set_keep_alive(settings.keep_alive)
         .set_clean_session(settings.session == Session::Clean)
         .set_max_packet_size(settings.max_packet_size, settings.max_packet_size)
-        .set_inflight(Window::ids_for(settings.window))
+        .set_inflight(Window::ids_for(settings.outbox.window))
         .set_manual_acks(true);
     if let Some(will) = &settings.will {
         options.set_last_will(LastWill {
@@ -51,6 +56,45 @@ pub(crate) fn network_options(connect_timeout: Duration) -> NetworkOptions {
     let seconds = connect_timeout.as_millis().div_ceil(1_000).max(1);
     options.set_connection_timeout(u64::try_from(seconds).unwrap_or(u64::MAX));
     options
+}
+
+/// The request that an item is for rumqttc.
+pub(crate) fn request(item: Item) -> Request {
+    match item {
+        Item::Publish(message) => Request::Publish(publish(message)),
+        Item::Control(Control::Acknowledge {
+            packet_id,
+            qos: QoS::ExactlyOnce,
+        }) => Request::PubRec(PubRec::new(packet_id)),
+        Item::Control(Control::Acknowledge { packet_id, .. }) => {
+            Request::PubAck(PubAck::new(packet_id))
+        }
+        Item::Control(Control::Subscribe(filters)) => subscribe(filters),
+        Item::Control(Control::Unsubscribe(filter)) => {
+            Request::Unsubscribe(Unsubscribe::new(filter))
+        }
+        Item::Control(Control::Disconnect) => Request::Disconnect(Disconnect),
+    }
+}
+
+/// The request that repeats what an earlier connection of the same session sent.
+pub(crate) fn repeated(repeat: Repeat) -> Request {
+    match repeat {
+        Repeat::Publish { packet_id, message } => {
+            let mut publish = publish(message);
+            publish.pkid = packet_id;
+            // rumqttc never sets it, and the standard wants it [MQTT-3.3.1-1].
+            publish.dup = true;
+            Request::Publish(publish)
+        }
+        Repeat::Release { packet_id } => Request::PubRel(PubRel::new(packet_id)),
+    }
+}
+
+pub(crate) fn publish(message: Outgoing) -> Publish {
+    let mut publish = Publish::from_bytes(message.topic, qos_out(message.qos), message.payload);
+    publish.retain = message.retain;
+    publish
 }
 
 pub(crate) fn subscribe(filters: Vec<(String, QoS)>) -> Request {

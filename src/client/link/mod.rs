@@ -8,22 +8,33 @@ mod bell;
 mod cause;
 mod convert;
 
-use std::net::SocketAddr;
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    pin::pin,
+    task::{Context as TaskContext, Poll, Waker},
+};
 
-use rumqttc::{Disconnect, Event, Packet, Publish, Request, SubscribeReasonCode};
+use bytes::Bytes;
+use rumqttc::{
+    ConnectionError, Disconnect, Event, Packet, Publish, Request, StateError, SubscribeReasonCode,
+};
 
 use crate::{
     client::link::{
         bell::RumqttcBell,
         cause::Context,
-        convert::{network_options, options, outgoing, qos_in, qos_out, subscribe},
+        convert::{
+            network_options, options, outgoing, publish, qos_in, repeated, request, subscribe,
+        },
     },
-    publish::outbox::Outgoing,
+    publish::{
+        flight::Repeat,
+        message::{Item, Outgoing},
+        outbox::{BATCH_BYTES, Backlog},
+    },
     receive::message::Received,
-    spec::{
-        qos::QoS,
-        settings::{Birth, Settings},
-    },
+    spec::{qos::QoS, settings::Settings},
     supervise::{cause::Cause, panic::caught},
 };
 
@@ -39,6 +50,14 @@ pub(crate) enum Happened {
     Received(Received),
     /// PUBACK or PUBCOMP: the publish is complete.
     Acknowledged {
+        packet_id: u16,
+    },
+    /// PUBREC: the broker has our QoS 2 message.
+    Released {
+        packet_id: u16,
+    },
+    /// PUBREL: the broker knows that we have its QoS 2 message.
+    Completed {
         packet_id: u16,
     },
     Subscribed {
@@ -61,16 +80,24 @@ pub(crate) enum Happened {
     Other,
 }
 
+/// The encoder did not take an item. The connection is lost with it.
+#[derive(Debug)]
+pub(crate) struct Unfed {
+    /// The identifier under which rumqttc keeps it and will give it back, or 0.
+    pub(crate) packet_id: u16,
+    pub(crate) cause: Cause,
+}
+
 /// One client's rumqttc.
 pub(crate) struct Link {
     connection: rumqttc::Connection,
     settings: Settings,
     /// What errors are read with.
     context: Context,
-    /// What was sent and not acknowledged on the last connection.
-    unacknowledged: Vec<Request>,
-    /// The identifiers of what this connection repeats, in the order of the first sending.
-    repeating: Vec<u16>,
+    /// What the current connection begins with and has not sent yet.
+    opening: VecDeque<Request>,
+    /// The last connection ended with an acknowledgement that rumqttc did not expect.
+    unsolicited: bool,
 }
 
 impl Link {
@@ -91,8 +118,8 @@ impl Link {
                 connected: false,
             },
             settings,
-            unacknowledged: Vec::new(),
-            repeating: Vec::new(),
+            opening: VecDeque::new(),
+            unsolicited: false,
         };
         Ok((link, RumqttcBell(client)))
     }
@@ -119,7 +146,13 @@ impl Link {
     pub(crate) fn next(&mut self) -> Result<Happened, Cause> {
         match self.connection.iter().next() {
             Some(Ok(event)) => Ok(self.translate(event)),
-            Some(Err(error)) => Err(self.context.cause(error)),
+            Some(Err(error)) => {
+                self.unsolicited = matches!(
+                    error,
+                    ConnectionError::MqttState(StateError::Unsolicited(_))
+                );
+                Err(self.context.cause(error))
+            }
             // rumqttc's own end of its requests, which can't come while it holds a sender.
             None => Err(Cause::Closed),
         }
@@ -132,38 +165,90 @@ impl Link {
         Some(self.translate(event))
     }
 
-    /// Whether control packets of ours still wait in rumqttc's backlog.
-    pub(crate) fn has_backlog(&self) -> bool {
-        !self.connection.eventloop.pending.is_empty()
+    /// Prepares what a new connection begins with: SUBSCRIBE, the birth message, then what the
+    /// last connection of the same session sent and the broker did not acknowledge.
+    pub(crate) fn begin(
+        &mut self,
+        session_present: bool,
+        subscriptions: Vec<Vec<(String, QoS)>>,
+        repeats: Vec<Repeat>,
+        receives_qos2: bool,
+    ) {
+        if session_present && (receives_qos2 || self.unsolicited) {
+            self.expect_releases();
+        }
+        let born = self.settings.birth.as_ref().map(|birth| {
+            Request::Publish(publish(Outgoing {
+                topic: birth.topic.clone(),
+                qos: birth.qos,
+                retain: birth.retain,
+                payload: birth.payload.clone(),
+            }))
+        });
+        self.opening = subscriptions
+            .into_iter()
+            .map(subscribe)
+            .chain(born)
+            .chain(repeats.into_iter().map(repeated))
+            .collect();
     }
 
-    /// Puts the packets that a new connection begins with into rumqttc's backlog: SUBSCRIBE, the
-    /// birth message, then what was not acknowledged.
-    pub(crate) fn begin(&mut self, session_present: bool, subscriptions: Vec<Vec<(String, QoS)>>) {
-        let birth = self.settings.birth.as_ref();
-        let subscribe = subscriptions.into_iter().map(subscribe);
-        let born = birth.map(|birth| {
-            let mut publish =
-                Publish::from_bytes(&birth.topic, qos_out(birth.qos), birth.payload.clone());
-            publish.retain = birth.retain;
-            Request::Publish(publish)
-        });
-        let repeated: Vec<_> = std::mem::take(&mut self.unacknowledged)
-            .into_iter()
-            .filter_map(|request| repeat(request, session_present, birth))
-            .collect();
-        self.repeating = repeated
-            .iter()
-            .filter_map(|request| match request {
-                Request::Publish(publish) if publish.pkid != 0 => Some(publish.pkid),
-                _ => None,
-            })
-            .collect();
-        // Nothing reads the backlog before the next call of `next`.
-        self.connection
-            .eventloop
-            .pending
-            .extend(subscribe.chain(born).chain(repeated));
+    /// Sends the next part of what the connection begins with; `next` has to be called between
+    /// two parts. Says whether all of it is sent.
+    pub(crate) fn open(&mut self, written: &mut impl FnMut(Happened)) -> Result<bool, Cause> {
+        if !self.connection.eventloop.pending.is_empty() {
+            return Ok(false);
+        }
+        let mut bytes = 0;
+        while let Some(request) = self.opening.pop_front() {
+            bytes += size(&request);
+            if bytes >= BATCH_BYTES || self.opening.is_empty() {
+                // rumqttc's own backlog writes the last one, and flushes with it. It takes a
+                // tick of its timer for each, so it is not the way for all of them.
+                self.connection.eventloop.pending.push_back(request);
+                return Ok(false);
+            }
+            let happened = self.feed_request(request).map_err(|unfed| unfed.cause)?;
+            written(happened);
+        }
+        Ok(true)
+    }
+
+    /// Gives an item to the encoder. It is sent with the next flush.
+    pub(crate) fn feed(&mut self, item: Item) -> Result<Happened, Unfed> {
+        self.feed_request(request(item))
+    }
+
+    fn feed_request(&mut self, request: Request) -> Result<Happened, Unfed> {
+        let context = self.context;
+        let error = |error| context.cause(ConnectionError::MqttState(error));
+        let unfed = |packet_id, cause| Unfed { packet_id, cause };
+        let eventloop = &mut self.connection.eventloop;
+        let Some(network) = &mut eventloop.network else {
+            return Err(unfed(0, Cause::Closed));
+        };
+        let packet = eventloop
+            .state
+            .handle_outgoing_packet(request)
+            .map_err(|state| unfed(0, error(state)))?;
+        // Its own event, which it has just appended: the earlier ones are taken already.
+        let event = eventloop.state.events.pop_back();
+        let (Some(packet), Some(event)) = (packet, event) else {
+            let message = "a packet identifier is in use twice".to_owned();
+            return Err(unfed(0, Cause::Protocol { message }));
+        };
+        let packet_id = match &packet {
+            Packet::Publish(publish) => publish.pkid,
+            _ => 0,
+        };
+        // Ready at once while the encoder holds less than 8 KiB, and less is ever fed to it. A
+        // connection that is not ready all the same counts as lost: nothing may be dropped here.
+        let written = pin!(network.write(packet)).poll(&mut TaskContext::from_waker(Waker::noop()));
+        match written {
+            Poll::Ready(Ok(())) => Ok(self.translate(event)),
+            Poll::Ready(Err(state)) => Err(unfed(packet_id, error(state))),
+            Poll::Pending => Err(unfed(packet_id, Cause::WriteTimeout)),
+        }
     }
 
     /// The next thing on the wire is DISCONNECT, whatever else waits.
@@ -174,43 +259,43 @@ impl Link {
             .push_front(Request::Disconnect(Disconnect));
     }
 
-    /// Closes the socket, and takes what rumqttc had not sent, oldest first: it goes back to the
-    /// front of the outbox. What was sent and not acknowledged is kept for the next connection.
-    /// Acknowledgements are dropped: the connection that they belong to is over.
-    pub(crate) fn close(&mut self) -> Vec<Outgoing> {
+    /// Closes the socket and takes back what rumqttc has of ours. Acknowledgements are dropped:
+    /// the connection that they belong to is over.
+    pub(crate) fn close(&mut self) -> Backlog {
+        self.context.connected = false;
         let eventloop = &mut self.connection.eventloop;
         eventloop.clean();
         // Two publishes under one identifier can't happen within our window; rumqttc would keep
         // the second one here and wait for ever.
-        let collided = eventloop.state.collision.take();
-        let mut unsent = Vec::new();
-        for request in eventloop
-            .pending
-            .drain(..)
-            .chain(collided.map(Request::Publish))
-        {
+        let collided = eventloop.state.collision.take().map(Request::Publish);
+        let requests = eventloop.pending.drain(..).chain(collided);
+        let mut backlog = Backlog::default();
+        for request in requests.chain(self.opening.drain(..)) {
             match request {
-                Request::Publish(publish) if publish.pkid != 0 => {
-                    self.unacknowledged.push(Request::Publish(publish));
+                Request::Publish(publish) if publish.pkid == 0 => {
+                    backlog.unwritten = Some(outgoing(publish));
                 }
-                // Each connection has its own birth message.
-                Request::Publish(publish) if is_birth(&publish, self.settings.birth.as_ref()) => {}
-                Request::Publish(publish) => unsent.push(outgoing(publish)),
-                Request::PubRel(_) => self.unacknowledged.push(request),
+                Request::Publish(publish) => backlog
+                    .unacknowledged
+                    .push((publish.pkid, outgoing(publish))),
                 _ => {}
             }
         }
-        // rumqttc appends what was repeated already to what was yet to be repeated.
-        let repeating = &self.repeating;
-        self.unacknowledged.sort_by_key(|request| match request {
-            Request::Publish(publish) => repeating
-                .iter()
-                .position(|packet_id| *packet_id == publish.pkid)
-                .unwrap_or(usize::MAX - 1),
-            _ => usize::MAX,
-        });
-        self.context.connected = false;
-        unsent
+        backlog
+    }
+
+    /// Makes rumqttc take a PUBREL for any identifier. It forgets at each loss which QoS 2
+    /// messages it has, takes the broker's repeated PUBREL for an error, and would do so on every
+    /// further connection. Ours remember themselves what was delivered.
+    fn expect_releases(&mut self) {
+        let state = &mut self.connection.eventloop.state;
+        for packet_id in 1..=u16::MAX {
+            let mut publish = Publish::from_bytes("", rumqttc::QoS::ExactlyOnce, Bytes::new());
+            publish.pkid = packet_id;
+            // With manual acknowledgement it answers nothing, and can't fail.
+            let _ = state.handle_incoming_packet(Packet::Publish(publish));
+            state.events.pop_back();
+        }
     }
 
     fn translate(&mut self, event: Event) -> Happened {
@@ -234,6 +319,12 @@ impl Link {
             },
             Event::Incoming(Packet::PubComp(ack)) => Happened::Acknowledged {
                 packet_id: ack.pkid,
+            },
+            Event::Incoming(Packet::PubRec(ack)) => Happened::Released {
+                packet_id: ack.pkid,
+            },
+            Event::Incoming(Packet::PubRel(release)) => Happened::Completed {
+                packet_id: release.pkid,
             },
             Event::Incoming(Packet::SubAck(ack)) => Happened::Subscribed {
                 packet_id: ack.pkid,
@@ -261,26 +352,11 @@ impl Link {
     }
 }
 
-/// What is sent again of the last connection's unacknowledged packets.
-fn repeat(request: Request, session_present: bool, birth: Option<&Birth>) -> Option<Request> {
+/// How many bytes a request has on the wire.
+fn size(request: &Request) -> usize {
     match request {
-        Request::Publish(mut publish) if session_present => {
-            // rumqttc never sets it, and the standard wants it [MQTT-3.3.1-1].
-            publish.dup = true;
-            Some(Request::Publish(publish))
-        }
-        // This connection has its own.
-        Request::Publish(publish) if is_birth(&publish, birth) => None,
-        Request::Publish(mut publish) => {
-            // The broker knows nothing of it any more: it is sent as a new one.
-            publish.pkid = 0;
-            Some(Request::Publish(publish))
-        }
-        Request::PubRel(release) if session_present => Some(Request::PubRel(release)),
-        _ => None,
+        Request::Publish(publish) => publish.size(),
+        Request::Subscribe(subscribe) => subscribe.size(),
+        _ => 4,
     }
-}
-
-fn is_birth(publish: &Publish, birth: Option<&Birth>) -> bool {
-    birth.is_some_and(|birth| birth.topic == publish.topic && birth.payload == publish.payload)
 }

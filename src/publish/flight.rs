@@ -1,0 +1,114 @@
+//! What was sent and is not acknowledged, in the order of the first sending.
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use crate::{
+    publish::{message::Outgoing, receipt::Slot},
+    spec::qos::QoS,
+};
+
+/// A message that the broker has not acknowledged.
+#[derive(Debug)]
+pub(crate) struct Flying {
+    pub(crate) packet_id: u16,
+    /// `None`: a birth message, which nobody has a receipt for and which is never repeated.
+    pub(crate) slot: Option<Arc<Slot>>,
+    pub(crate) accepted_at: Option<Instant>,
+    /// The message, where it is ours: a copy for QoS 2 (rumqttc forgets it at PUBREC), and after
+    /// a loss the one that rumqttc gave back. In between rumqttc has it.
+    pub(crate) message: Option<Outgoing>,
+    /// QoS 2: PUBREC came, PUBREL follows [MQTT-4.3.3-1].
+    pub(crate) released: bool,
+}
+
+/// What a connection that finds its session again repeats, with the same identifier.
+#[derive(Debug)]
+pub(crate) enum Repeat {
+    /// PUBLISH with `dup` [MQTT-3.3.1-1].
+    Publish { packet_id: u16, message: Outgoing },
+    /// PUBREL.
+    Release { packet_id: u16 },
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Flight {
+    flying: VecDeque<Flying>,
+}
+
+impl Flight {
+    pub(crate) fn push(&mut self, flying: Flying) {
+        self.flying.push_back(flying);
+    }
+
+    pub(crate) fn contains(&self, packet_id: u16) -> bool {
+        self.flying.iter().any(|it| it.packet_id == packet_id)
+    }
+
+    /// PUBACK or PUBCOMP. Brokers acknowledge in order, so the front is looked at first.
+    pub(crate) fn land(&mut self, packet_id: u16) -> Option<Flying> {
+        let at = self.position(packet_id)?;
+        self.flying.remove(at)
+    }
+
+    /// PUBREC.
+    pub(crate) fn release(&mut self, packet_id: u16) {
+        if let Some(flying) = self
+            .position(packet_id)
+            .and_then(|at| self.flying.get_mut(at))
+        {
+            flying.released = true;
+        }
+    }
+
+    /// The connection is lost: rumqttc gave this message back.
+    pub(crate) fn returned(&mut self, packet_id: u16, message: Outgoing) {
+        if let Some(flying) = self
+            .position(packet_id)
+            .and_then(|at| self.flying.get_mut(at))
+        {
+            flying.message = Some(message);
+        }
+    }
+
+    /// The connection is lost: birth messages belong to their connection.
+    pub(crate) fn forget_births(&mut self) {
+        self.flying.retain(|flying| flying.slot.is_some());
+    }
+
+    /// What to repeat on a connection with the same session, in order. Whatever rumqttc did not
+    /// give back, which should be nothing, can't be repeated and is returned apart.
+    pub(crate) fn repeats(&mut self) -> (Vec<Repeat>, Vec<Arc<Slot>>) {
+        let mut repeats = Vec::with_capacity(self.flying.len());
+        let mut lost = Vec::new();
+        for mut flying in std::mem::take(&mut self.flying) {
+            let packet_id = flying.packet_id;
+            if flying.released {
+                repeats.push(Repeat::Release { packet_id });
+            } else if let Some(message) = flying.message.take() {
+                if message.qos == QoS::ExactlyOnce {
+                    flying.message = Some(message.clone());
+                }
+                repeats.push(Repeat::Publish { packet_id, message });
+            } else {
+                lost.extend(flying.slot);
+                continue;
+            }
+            self.flying.push_back(flying);
+        }
+        (repeats, lost)
+    }
+
+    /// Everything, in order; nothing is in flight any more.
+    pub(crate) fn take(&mut self) -> VecDeque<Flying> {
+        std::mem::take(&mut self.flying)
+    }
+
+    /// How many messages are in flight that somebody accepted.
+    pub(crate) fn accepted(&self) -> usize {
+        self.flying.iter().filter(|it| it.slot.is_some()).count()
+    }
+
+    fn position(&self, packet_id: u16) -> Option<usize> {
+        self.flying.iter().position(|it| it.packet_id == packet_id)
+    }
+}

@@ -1,0 +1,92 @@
+//! What travels from the outbox to the connection.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+
+use crate::{
+    publish::{receipt::Slot, size::packet_size},
+    spec::qos::QoS,
+};
+
+/// A message on its way out.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) topic: String,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) payload: Bytes,
+}
+
+/// A packet that is no PUBLISH. These go before publishes and are not bounded: there is at most
+/// one for each received message, or one for each call of `subscribe`.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// PUBACK for QoS 1, PUBREC for QoS 2.
+    Acknowledge {
+        packet_id: u16,
+        qos: QoS,
+    },
+    Subscribe(Vec<(String, QoS)>),
+    Unsubscribe(String),
+    Disconnect,
+}
+
+#[derive(Debug)]
+pub(crate) enum Item {
+    Publish(Outgoing),
+    Control(Control),
+}
+
+impl Item {
+    /// How many bytes it has on the wire, at most.
+    pub(crate) fn size(&self) -> usize {
+        // Fixed header with its longest length field, and an identifier.
+        const LONGEST_HEAD: usize = 5 + 2;
+        match self {
+            Self::Publish(message) => {
+                packet_size(message.topic.len(), message.qos, message.payload.len())
+            }
+            Self::Control(Control::Subscribe(filters)) => {
+                let filters = filters.iter().map(|(filter, _)| filter.len() + 3);
+                LONGEST_HEAD + filters.sum::<usize>()
+            }
+            Self::Control(Control::Unsubscribe(filter)) => LONGEST_HEAD + filter.len() + 2,
+            Self::Control(Control::Acknowledge { .. } | Control::Disconnect) => 4,
+        }
+    }
+}
+
+/// What is left of an accepted message when its content has gone to rumqttc.
+#[derive(Debug)]
+pub(crate) struct Stub {
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) accepted_at: Option<Instant>,
+    /// A copy of a QoS 2 message: rumqttc forgets it at PUBREC, and a lost session needs it.
+    pub(crate) copy: Option<Outgoing>,
+}
+
+/// An item for the network thread to feed to the encoder. The stub of a publish comes back with
+/// the identifier that it got.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) item: Item,
+    pub(crate) stub: Option<Stub>,
+}
+
+/// What the network thread has seen, for the outbox to take note of.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// A parcel was fed to the encoder. 0 is the identifier of QoS 0.
+    Fed { packet_id: u16, stub: Stub },
+    /// A PUBLISH went out that was not fed: the bell, or one that a connection begins with.
+    Written { packet_id: u16 },
+    /// A packet with an identifier that is no PUBLISH went out.
+    Used { packet_id: u16 },
+    /// The bell went out, and it was no PUBLISH.
+    Heard,
+    /// PUBACK or PUBCOMP.
+    Acknowledged { packet_id: u16 },
+    /// PUBREC.
+    Released { packet_id: u16 },
+}

@@ -1,0 +1,298 @@
+//! How one message ended: the receipt that `publish` returns, and its other end.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::supervise::stop::deadline_after;
+
+/// Says how one message ended. Dropping it costs nothing and changes nothing.
+///
+/// The calls that wait block the caller's thread only. In a handler or pub function they block
+/// its worker or the publisher thread, never a connection.
+///
+/// ```
+/// use std::time::Duration;
+/// use mqtt_fleet::{ClientSpec, Delivery, Fleet, QoS};
+/// use mqtt_fleet::testing::TestBroker;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let broker = TestBroker::start()?;
+/// let fleet = Fleet::builder().client(ClientSpec::new("plant", broker.url())).start()?;
+/// let receipt = fleet.client("plant")?.publish("gw/boot", QoS::AtLeastOnce, false, "1")?;
+/// assert_eq!(receipt.wait_timeout(Duration::from_secs(5))?, Delivery::Acknowledged);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a receipt says how the message ended; drop it with `let _ =` or `drop` if nobody asks"]
+pub struct Receipt(Arc<Slot>);
+
+/// How a message ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// QoS 1 and 2: the broker has it.
+    Acknowledged,
+    /// QoS 0: it was written to the connection.
+    Sent,
+}
+
+/// How a message ended otherwise, or that it has not ended.
+///
+/// ```
+/// use mqtt_fleet::ReceiptError;
+///
+/// fn may_have_arrived(error: ReceiptError) -> bool {
+///     matches!(error, ReceiptError::Timeout | ReceiptError::Failed(_))
+/// }
+/// # let _ = may_have_arrived;
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiptError {
+    /// It has not ended within the time; it is still in progress.
+    #[error("the message has not ended yet")]
+    Timeout,
+    /// It grew older than the client's `max_age` before it could be sent.
+    #[error("the message expired before it could be sent")]
+    Expired,
+    /// The full outbox dropped it to make room for a newer one.
+    #[error("the message was dropped for a newer one")]
+    Dropped,
+    /// It was sent, and its fate can't be known any more.
+    #[error("the message was sent, but {0}")]
+    Failed(FailedCause),
+    /// The client ended before it was sent.
+    #[error("the message was not sent: the client has ended")]
+    Unsent,
+}
+
+/// Why the fate of a sent message can't be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FailedCause {
+    /// QoS 0: the connection broke while it was written, and it must not be repeated.
+    #[error("the connection broke while it was written")]
+    ConnectionLost,
+    /// The broker lost the session, and the client repeats only with one.
+    #[error("the session was lost before it was acknowledged")]
+    SessionLost,
+    /// The client ended first.
+    #[error("the client ended before it was acknowledged")]
+    NotAcknowledged,
+}
+
+/// All ends of a message, as they fit into an atomic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Fate {
+    Acknowledged = 1,
+    Sent,
+    Expired,
+    Dropped,
+    ConnectionLost,
+    SessionLost,
+    NotAcknowledged,
+    Unsent,
+}
+
+const IN_PROGRESS: u8 = 0;
+
+impl Receipt {
+    pub(crate) fn new(slot: Arc<Slot>) -> Self {
+        Self(slot)
+    }
+
+    /// Waits until the message has ended, for as long as it takes. While the client is away that
+    /// can be long; a client that ends ends its messages.
+    ///
+    /// # Errors
+    ///
+    /// How it ended otherwise; never [`ReceiptError::Timeout`].
+    pub fn wait(&self) -> Result<Delivery, ReceiptError> {
+        self.0.wait(Duration::MAX)
+    }
+
+    /// Waits until the message has ended, at most this long.
+    ///
+    /// # Errors
+    ///
+    /// How it ended otherwise, or [`ReceiptError::Timeout`].
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<Delivery, ReceiptError> {
+        self.0.wait(timeout)
+    }
+
+    /// How the message ended, or `None` if it has not. Never waits.
+    pub fn try_result(&self) -> Option<Result<Delivery, ReceiptError>> {
+        self.0.result()
+    }
+
+    /// Whether the message has ended, of whatever kind. Never waits.
+    pub fn is_done(&self) -> bool {
+        self.0.result().is_some()
+    }
+}
+
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Receipt").field(&self.try_result()).finish()
+    }
+}
+
+/// Where all that wait for receipts of one client wait: waiting is rare, publishing is not.
+#[derive(Debug, Default)]
+pub(crate) struct WaitingRoom {
+    waiting: AtomicUsize,
+    lock: Mutex<()>,
+    ended: Condvar,
+}
+
+/// The other end of a receipt. Slots are used again when no receipt is left: see `Slots`.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    fate: AtomicU8,
+    room: Arc<WaitingRoom>,
+}
+
+impl Slot {
+    /// The message has ended: whoever waits for it wakes.
+    fn end(&self, fate: Fate) {
+        // SeqCst, and in `wait` too: either the one who waits sees the fate, or this sees that
+        // somebody waits. Weaker orders allow neither.
+        self.fate.store(fate as u8, Ordering::SeqCst);
+        if self.room.waiting.load(Ordering::SeqCst) > 0 {
+            drop(self.room.lock.lock());
+            self.room.ended.notify_all();
+        }
+    }
+
+    fn wait(&self, timeout: Duration) -> Result<Delivery, ReceiptError> {
+        if let Some(result) = self.result() {
+            return result;
+        }
+        let deadline = deadline_after(timeout);
+        self.room.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut guard = self.room.lock.lock();
+        let result = loop {
+            if let Some(result) = self.result() {
+                break result;
+            }
+            match deadline {
+                None => self.room.ended.wait(&mut guard),
+                Some(deadline) => {
+                    if self.room.ended.wait_until(&mut guard, deadline).timed_out() {
+                        break self.result().unwrap_or(Err(ReceiptError::Timeout));
+                    }
+                }
+            }
+        };
+        drop(guard);
+        self.room.waiting.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
+
+    fn result(&self) -> Option<Result<Delivery, ReceiptError>> {
+        const ACKNOWLEDGED: u8 = Fate::Acknowledged as u8;
+        const SENT: u8 = Fate::Sent as u8;
+        const EXPIRED: u8 = Fate::Expired as u8;
+        const DROPPED: u8 = Fate::Dropped as u8;
+        const CONNECTION_LOST: u8 = Fate::ConnectionLost as u8;
+        const SESSION_LOST: u8 = Fate::SessionLost as u8;
+        const NOT_ACKNOWLEDGED: u8 = Fate::NotAcknowledged as u8;
+        match self.fate.load(Ordering::SeqCst) {
+            IN_PROGRESS => None,
+            ACKNOWLEDGED => Some(Ok(Delivery::Acknowledged)),
+            SENT => Some(Ok(Delivery::Sent)),
+            EXPIRED => Some(Err(ReceiptError::Expired)),
+            DROPPED => Some(Err(ReceiptError::Dropped)),
+            CONNECTION_LOST => Some(Err(ReceiptError::Failed(FailedCause::ConnectionLost))),
+            SESSION_LOST => Some(Err(ReceiptError::Failed(FailedCause::SessionLost))),
+            NOT_ACKNOWLEDGED => Some(Err(ReceiptError::Failed(FailedCause::NotAcknowledged))),
+            _ => Some(Err(ReceiptError::Unsent)),
+        }
+    }
+}
+
+/// The slots of one client. A slot whose receipt nobody kept is used for the next message, so
+/// that publishing allocates nothing for receipts in the long run.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    room: Arc<WaitingRoom>,
+    free: Vec<Arc<Slot>>,
+}
+
+/// More free slots than this are given back to the allocator.
+const MOST_FREE: usize = 256;
+
+impl Slots {
+    /// A slot for a message that was just accepted.
+    pub(crate) fn open(&mut self) -> Arc<Slot> {
+        self.free.pop().unwrap_or_else(|| {
+            Arc::new(Slot {
+                fate: AtomicU8::new(IN_PROGRESS),
+                room: Arc::clone(&self.room),
+            })
+        })
+    }
+
+    /// The message of this slot has ended.
+    pub(crate) fn close(&mut self, mut slot: Arc<Slot>, fate: Fate) {
+        slot.end(fate);
+        // Only if no receipt holds it: nobody can get hold of it any more then.
+        if let Some(unshared) = Arc::get_mut(&mut slot) {
+            if self.free.len() < MOST_FREE {
+                *unshared.fate.get_mut() = IN_PROGRESS;
+                self.free.push(slot);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervise::thread::Thread;
+
+    #[test]
+    fn a_kept_receipt_keeps_its_slot() {
+        let mut slots = Slots::default();
+        let slot = slots.open();
+        let receipt = Receipt::new(Arc::clone(&slot));
+        assert!(!receipt.is_done());
+        assert_eq!(
+            receipt.wait_timeout(Duration::from_millis(1)),
+            Err(ReceiptError::Timeout)
+        );
+        slots.close(slot, Fate::Acknowledged);
+        let dropped = slots.open();
+        drop(Receipt::new(Arc::clone(&dropped)));
+        slots.close(dropped, Fate::Dropped);
+        let reused = slots.open();
+        assert!(!Receipt::new(Arc::clone(&reused)).is_done());
+        slots.close(reused, Fate::Sent);
+        assert_eq!(receipt.wait(), Ok(Delivery::Acknowledged));
+        assert_eq!(slots.free.len(), 1, "the dropped one was used twice");
+    }
+
+    #[test]
+    fn who_waits_is_woken() {
+        let mut slots = Slots::default();
+        let slot = slots.open();
+        let receipt = Receipt::new(Arc::clone(&slot));
+        let (told, result) = crossbeam_channel::bounded(1);
+        let mut waiter = Thread::spawn("waiter", 128 * 1024, move || {
+            told.send(receipt.wait()).unwrap();
+        })
+        .unwrap();
+        slots.close(slot, Fate::Unsent);
+        assert_eq!(result.recv(), Ok(Err(ReceiptError::Unsent)));
+        assert!(waiter.join_until(None));
+    }
+}

@@ -1,0 +1,59 @@
+//! What became of each message that was accepted for publishing.
+
+/// The ledger of a client, or of all together: every message that `publish`, `try_publish` or
+/// `publish_timeout` accepted is in exactly one of these buckets, or still in progress.
+///
+/// Taken under one lock: the equation holds whenever it is read.
+///
+/// ```
+/// use mqtt_fleet::Ledger;
+///
+/// let ledger = Ledger::default();
+/// assert!(ledger.balances());
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ledger {
+    /// Messages that were taken.
+    pub accepted: u64,
+    /// QoS 1 and 2: PUBACK or PUBCOMP came.
+    pub acknowledged: u64,
+    /// QoS 0: written to the connection, which is all that can be known.
+    pub sent: u64,
+    /// Older than the client's `max_age` before they could be sent.
+    pub expired: u64,
+    /// Dropped by policy: the outbox was full and makes room by dropping the oldest.
+    pub dropped: u64,
+    /// Sent, and their fate can't be known any more: a QoS 0 message whose connection broke while
+    /// it was written, an unacknowledged one whose session was lost or whose client has ended.
+    pub failed: u64,
+    /// Never sent: still in the outbox when the client ended.
+    pub unsent: u64,
+    /// In the outbox or sent and not acknowledged yet. The number at this moment, not a sum.
+    pub in_progress: u64,
+}
+
+impl Ledger {
+    /// Whether nothing is unaccounted for: accepted is the sum of all the others.
+    pub fn balances(&self) -> bool {
+        self.accepted == self.finished() + self.in_progress
+    }
+
+    /// How many messages have come to an end, of whatever kind.
+    pub fn finished(&self) -> u64 {
+        self.acknowledged + self.sent + self.expired + self.dropped + self.failed + self.unsent
+    }
+}
+
+impl std::ops::AddAssign for Ledger {
+    fn add_assign(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.acknowledged += other.acknowledged;
+        self.sent += other.sent;
+        self.expired += other.expired;
+        self.dropped += other.dropped;
+        self.failed += other.failed;
+        self.unsent += other.unsent;
+        self.in_progress += other.in_progress;
+    }
+}
