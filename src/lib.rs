@@ -1,4 +1,214 @@
 //! Many blocking MQTT clients in one process.
+//!
+//! Each client of a [`Fleet`] has an OS thread of its own, which runs rumqttc with a bounded
+//! retry: three attempts, then that thread ends and the others run on. Received messages go
+//! through crossbeam queues to worker threads that call your handlers, or to your own loop.
+//! Nothing async shows. For gateways between brokers, fleets of simulated devices, stress tests,
+//! and any blocking program that talks to several brokers at once and has to stop cleanly.
+//!
+//! A gateway that carries temperatures from one broker to another:
+//!
+//! ```
+//! use std::time::Duration;
+//! use mqtt_fleet::{ClientSpec, Fleet, QoS, testing::TestBroker};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let (plant_broker, cloud_broker) = (TestBroker::start()?, TestBroker::start()?);
+//! # let (plant_url, cloud_url) = (plant_broker.url(), cloud_broker.url());
+//! // With urls such as "mqtt://10.0.0.5":
+//! let plant = ClientSpec::new("plant", plant_url).subscribe("temp/+", QoS::AtLeastOnce);
+//! let cloud = ClientSpec::new("cloud", cloud_url);
+//! let fleet = Fleet::builder()
+//!     .client(plant)
+//!     .client(cloud)
+//!     .on_message("temp/+", |message, clients| {
+//!         let payload = message.payload().clone(); // copies nothing
+//!         clients.get("cloud")?.try_publish(message.topic(), QoS::AtLeastOnce, false, payload)?;
+//!         Ok(())
+//!     })
+//!     .start()?; // or `.run()?`: until Ctrl-C, then the report
+//! fleet.wait_subscribed(Duration::from_secs(5))?;
+//!
+//! # plant_broker.publish("temp/7", QoS::AtLeastOnce, false, "21.5")?;
+//! # let arrived = |_: &[_]| cloud_broker.published("temp/7") == ["21.5"];
+//! # cloud_broker.wait_for(arrived, Duration::from_secs(5))?;
+//! let report = fleet.stop(Duration::from_secs(5));
+//! println!("{report}");
+//! assert_eq!(report.exit_code(), 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Threads
+//!
+//! One for each client, the workers, the publisher threads, and the caller's:
+//! [`Fleet::threads`] is the bill. The signal handler of [`FleetBuilder::run`] and
+//! [`Fleet::stop_on_signal`] lives on a thread of the ctrlc crate, which belongs to the process
+//! and is not counted.
+//!
+//! | thread | how many | runs |
+//! |---|---|---|
+//! | the client's name | one for each client | the connection; the name look-up; the function of [`ClientSpec::credentials_with`] |
+//! | `worker-0`, … | [`FleetBuilder::workers`] if there is a handler, else none | handlers, the dead-letter function; the first one also the state callback |
+//! | `publisher`, or `publisher-0`, … | [`FleetBuilder::publishers`] if there are pub functions, else none | pub functions; in a fleet without workers, the first one also the state callback, for which it is made if need be |
+//!
+//! What is slow harms what shares its thread and nothing else. A handler holds up its lane: the
+//! messages whose client and topic fall to the same worker. A pub function holds up the pub
+//! functions of its publisher thread. None of them delays a connection or its keep alive.
+//!
+//! What blocks is said in its name: `x` waits, `try_x` never does, `x_timeout` takes a
+//! [`Duration`](std::time::Duration). [`Client::publish`] waits for room in the outbox;
+//! subscribing, unsubscribing and stopping a client never wait. In handlers and pub functions,
+//! use [`Client::try_publish`].
+//!
+//! [`Fleet`], [`Client`], [`Clients`], [`StopHandle`], [`Messages`] and [`StateChanges`] can be
+//! used from any thread. All but the fleet are cheap clones of something shared; only dropping
+//! the [`Fleet`] stops it. No function of yours is called with a lock of this crate held.
+//! [`Fleet::threads`] waits for a stop that is under way, so that it has no place in a handler.
+//!
+//! # Messages and acknowledgement
+//!
+//! A message of QoS 1 or 2 is acknowledged when it is dropped: in a handler, after the last
+//! handler that matched has returned, whether it succeeded or not, and also if none matched; in
+//! [`Messages`], when your loop lets go of it. Only where a failure stops its client
+//! ([`OnFailure::StopClient`], [`OnFailure::StopFleet`]) the connection ends first. So a crash
+//! between receipt and handling loses nothing that the broker keeps.
+//!
+//! - Acknowledgements leave in the order of receipt [MQTT-4.6.0-2]: those of one client wait for
+//!   its oldest message in hand. The broker's in-flight window is the back-pressure; a handler
+//!   that is stuck, or a [`Message`] that you keep, stops the flow of its client in time.
+//! - An acknowledgement belongs to the connection that its message came on. After a loss it is
+//!   not sent at all, and a broker that kept the session sends the message again, with
+//!   [`Message::duplicate`] set: handlers must bear that.
+//! - The order of messages is kept for each client and topic, unless
+//!   [`FleetBuilder::unordered`] gives it up.
+//! - QoS 0 may be lost: each client has an equal share of [`FleetBuilder::queue_capacity`], and
+//!   what exceeds it is dropped and counted in [`Stats::dropped`]. QoS 1 and 2 are always taken.
+//! - An error or a panic of a handler is logged and counted; see [`OnFailure`].
+//!
+//! Without a handler there are no workers, and [`Fleet::messages`] has what was received. If
+//! nobody takes it from there, QoS 0 is dropped beyond the share, and the broker stops sending
+//! QoS 1 and 2 when its window is full.
+//!
+//! # Publishing
+//!
+//! `Ok` from [`Client::publish`] and its kin means that the message is in the client's outbox: a
+//! bounded queue ([`ClientSpec::outbox_capacity`]) that outlives connections. It says nothing of
+//! the broker; there is no receipt yet. [`Stats::sent`] and [`Stats::acknowledged`] count.
+//!
+//! - While the client is not connected the outbox fills. Then `publish` waits, `try_publish`
+//!   fails with [`PublishErrorKind::Full`], and the error gives topic and payload back.
+//! - Messages leave in the order in which they were taken. At most [`ClientSpec::window`] of QoS
+//!   1 and 2 are unacknowledged at once; the others wait behind them.
+//! - After a reconnect, unacknowledged messages are sent again before what waits in the outbox:
+//!   with a session under the same identifier and marked as duplicates, without one as new. A
+//!   QoS 0 message that was on its way when the connection broke may be lost.
+//! - [`ClientSpec::birth`] follows each CONNACK, behind SUBSCRIBE and before everything else.
+//! - What is in the outbox when the client ends is not sent.
+//! - Topics and packet sizes are checked at the call: [`PublishErrorKind::Topic`],
+//!   [`PublishErrorKind::TooLarge`].
+//!
+//! # Retry
+//!
+//! [`Retry`] counts attempts for each outage, three by default. An attempt is a connect that
+//! failed, or a connection that ended before it was stable: 5 s old
+//! ([`Retry::stable_after`]), with an answer to every SUBSCRIBE. Losing a stable connection costs
+//! no attempt, gives all of them back, and is followed by a pause like the first failure.
+//!
+//! - Before the next attempt there is a pause of a random length, up to 1 s after the first
+//!   failure and doubled with each further one to 30 s at most ([`Retry::pause`]). After the last
+//!   failure there is none: the client ends with [`Outcome::RetriesExhausted`].
+//! - A permanent refusal ([`Outcome::Refused`]: credentials, client id, protocol version) and a
+//!   peer that does not speak MQTT ([`Outcome::NotMqtt`]) end the client at once. The latter only
+//!   before its first connection; afterwards it is a failed attempt.
+//! - [`Retry::forever`] never gives up, [`Retry::refusals_too`] retries refusals, and
+//!   [`FleetBuilder::connect_rate`] paces the connects of the whole fleet.
+//! - Host names are looked up before each attempt, which then begins with the next address.
+//!
+//! What a broker may not send, and what exceeds [`ClientSpec::max_packet_size`], ends the
+//! connection with a [`Cause`] of its own. [`Fleet::states`] and [`FleetBuilder::on_state`] tell
+//! each change of a [`ClientState`].
+//!
+//! # Stopping
+//!
+//! [`Fleet::stop`] returns by its deadline in every state. First no pub function is called and no
+//! message accepted any more. Each client sends DISCONNECT, which makes the broker discard its
+//! will, and ends. Then the workers handle what was received before, while there is time. What is
+//! late is abandoned and named in [`Report::abandoned`]. After a stop no connect is begun.
+//!
+//! - Abandoned threads are those inside a connect or a write to a broker that does not read (they
+//!   end within the connect timeout), inside a name look-up, or inside a function of yours (they
+//!   end when it returns). Rust can't end a thread from outside.
+//! - Messages that are handled during the stop are not acknowledged any more, because their
+//!   connection is over: a broker that keeps the session sends them again.
+//! - Dropping the fleet stops it, with [`FleetBuilder::stop_deadline`]; so an early `?` or a
+//!   panic stops everything too.
+//! - [`Client::stop`] ends one client, [`Clients::stop`] and [`StopHandle::stop`] all of them.
+//!   They never wait and can be called from anywhere.
+//! - [`Fleet::join`] and [`FleetBuilder::run`] wait until every client has ended, however long
+//!   that takes; their deadline is for the workers and publishers after that. A second signal
+//!   ends the process at once, with code 130.
+//!
+//! # Failures
+//!
+//! | what fails | what follows | where it shows |
+//! |---|---|---|
+//! | a spec, a limit, a thread | nothing runs | [`StartError`] from [`FleetBuilder::start`] |
+//! | an attempt, a connection | retry | [`StateChange`], [`Stats`] |
+//! | all attempts of an outage; a refusal | that client ends | [`Outcome`], in the [`Report`] |
+//! | a subscription | the client runs on without it | [`Cause::SubscriptionRefused`], [`ClientReport::refused_subscriptions`] |
+//! | a handler, a pub function, by error or panic | [`OnFailure`] | [`Stats`], [`Failure`] in the report |
+//! | the state callback, by panic | nothing | the log |
+//! | a client's own thread, by panic | that client ends | [`Outcome::Panicked`] |
+//!
+//! Panics are caught where they unwind; with `panic = "abort"` they end the process.
+//! [`Report::exit_code`] is 1 if a client ended without being stopped, a handler or pub function
+//! failed, a subscription was refused, or a thread was abandoned; else 0. [`Error`] has a variant for each error of a [`Fleet`] and its clients, so that one
+//! `?` serves a whole program.
+//!
+//! # Log levels
+//!
+//! Through the `log` crate; no logger is ever installed.
+//!
+//! * ERROR: a client ended that nobody stopped, a function of yours panicked, or a stop had to
+//!   abandon a thread
+//! * WARN: a failed attempt, a loss, a refused subscription, an error of a handler or pub
+//!   function, the first QoS 0 message of a client that was dropped and every 1,000th after it
+//! * INFO: start and stop of a fleet
+//! * DEBUG: a connect, the end of a client that was stopped
+//! * TRACE: nothing
+//!
+//! No payload and no password is logged; client names, brokers, topics and the texts of your
+//! errors are. rumqttc logs too, under `rumqttc`: with `RUST_LOG=mqtt_fleet=debug` and the like
+//! it is left out.
+//!
+//! # Versioning and MSRV
+//!
+//! Semantic versioning. No type of rumqttc, which is 0.x, is public, so that a new version of it
+//! is no breaking change of this crate. `bytes::Bytes` and the errors of `crossbeam-channel`'s
+//! receiving calls are part of the API. Enums that can grow are `#[non_exhaustive]`. What a
+//! default is may change in a minor version, with a line in the changelog.
+//!
+//! Rust 1.85 or later. A newer minimum comes with a minor version, never with a patch.
+//!
+//! # Limits
+//!
+//! - MQTT 3.1.1 over TCP: no TLS, no WebSocket, no MQTT 5.
+//! - A publish has no receipt, stopping does not drain the outbox, and nothing is kept on disk.
+//! - Receiving at QoS 2 is not right across a reconnect with a kept session: a message may be
+//!   delivered twice, and a handshake that the broker resumes in the middle ends the new
+//!   connection. Subscribe at QoS 1, or use [`Session::Clean`].
+//! - A silent broker is noticed after one to two keep alives ([`ClientSpec::keep_alive`]).
+//! - A connect can't be interrupted; see "Stopping".
+//! - Clients are fixed at the start: none is added to a running fleet.
+//! - [`FleetBuilder::start`] counts descriptors, four for each client, and threads, and says what
+//!   does not fit ([`StartError::Limits`]). Threads are counted on Linux only, where all of this
+//!   is tested.
+//!
+//! # Features
+//!
+//! - `testing`: the module `testing`, with `TestBroker`, an MQTT broker inside the process that
+//!   misbehaves on request. For tests and demos; off by default.
 
 // The library logs; only programs print. (Not in Cargo.toml, which speaks for the examples too.)
 #![deny(clippy::print_stdout, clippy::print_stderr)]
