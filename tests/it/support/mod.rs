@@ -1,4 +1,5 @@
 //! What the tests share: a real broker, this process as the system sees it, and waiting for facts.
 
+pub(crate) mod fleet;
 pub(crate) mod mosquitto;
 pub(crate) mod proc;
