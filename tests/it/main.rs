@@ -5,8 +5,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod credentials;
+mod outcomes;
 mod refusals;
 mod retry;
+mod states;
+mod stop;
+mod stop_from;
 mod support;
 mod support_works;
 mod tidy;
