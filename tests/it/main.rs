@@ -5,9 +5,13 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod credentials;
+mod demo2;
 mod outcomes;
 mod refusals;
 mod retry;
+mod signals;
+mod start_checks;
+mod start_limits;
 mod states;
 mod stop;
 mod stop_from;
