@@ -105,17 +105,19 @@ fn the_url_names_user_and_password() {
 #[test]
 fn host_names_cost_no_thread() {
     proc::alone("credentials::host_names_cost_no_thread", || {
-        let broker = TestBroker::start().unwrap();
-        let url = format!("mqtt://localhost:{}", broker.port());
         let others = || {
             let names = proc::thread_names();
             // The broker is in this process too, with two threads for each connection.
             let own = |name: &&String| !name.starts_with("broker-");
             names.iter().filter(own).count()
         };
+        // Before the broker: a thread that has just begun has no name of its own yet.
         let before = others();
+        let broker = TestBroker::start().unwrap();
+        let url = format!("mqtt://localhost:{}", broker.port());
         let fleet = start(ClientSpec::new("named-{i}", url).times(10));
         fleet.wait_connected(PATIENCE).unwrap();
+        broker.wait_connected(10, PATIENCE).unwrap();
         assert_eq!(others(), before + 10, "{:?}", proc::thread_names());
         assert_eq!(fleet.threads().total(), 10 + 1);
     });

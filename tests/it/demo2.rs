@@ -122,6 +122,7 @@ fn one_of_two_brokers_is_killed_and_the_other_client_runs_on() {
             proc::wait_until("its thread is gone", PATIENCE, || {
                 proc::threads_named("client1") == 0
             });
+            assert_eq!(proc::threads_named("client0"), 1);
             assert_eq!(proc::thread_count(), before + 1);
             assert_eq!(fleet.threads().total(), 1 + 1);
             publish("client0").unwrap();
@@ -137,7 +138,9 @@ fn one_of_two_brokers_is_killed_and_the_other_client_runs_on() {
                 last_error: ended.cause().unwrap().clone(),
             };
             assert_eq!(*outcome("client1"), gave_up);
-            assert_eq!(proc::threads_named("client0"), 0);
+            proc::wait_until("all threads are gone", PATIENCE, || {
+                proc::thread_count() == before
+            });
             drop(stays);
         },
     );

@@ -13,17 +13,18 @@ use crate::support::proc;
 #[test]
 fn five_ends_in_one_fleet_are_told_apart() {
     proc::alone("outcomes::five_ends_in_one_fleet_are_told_apart", || {
-        let up = TestBroker::start().unwrap();
-        let down = TestBroker::start().unwrap();
-        down.stop();
-        up.on_connect_of("denied", ConnectReply::Code(5));
-        up.on_connect_of("kicked", ConnectReply::AcceptThenKick);
         let others = || {
             let names = proc::thread_names().into_iter();
             let others = names.filter(|name| !name.starts_with("broker-"));
             others.collect::<Vec<_>>()
         };
+        // Before the brokers: a thread that has just begun has no name of its own yet.
         let before = others().len();
+        let up = TestBroker::start().unwrap();
+        let down = TestBroker::start().unwrap();
+        down.stop();
+        up.on_connect_of("denied", ConnectReply::Code(5));
+        up.on_connect_of("kicked", ConnectReply::AcceptThenKick);
         let tick = Duration::from_millis(5);
         let fleet = Fleet::builder()
             .client(spec("good", &up).subscribe("good/#", QoS::AtLeastOnce))

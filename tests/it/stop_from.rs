@@ -1,4 +1,4 @@
-//! From where a fleet can be stopped: from everywhere, its own threads included.
+//! From where a fleet can be stopped, or one client of it: from everywhere, its own threads included.
 
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -8,7 +8,7 @@ use crossbeam_channel::bounded;
 use mqtt_fleet::testing::{Packet, TestBroker};
 use mqtt_fleet::{Fleet, Outcome, QoS};
 
-use crate::support::fleet::{MARGIN, PATIENCE, n_from, spec, start};
+use crate::support::fleet::{MARGIN, PATIENCE, ended, n_from, spec, start};
 use crate::support::proc;
 
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -106,6 +106,24 @@ fn a_pub_function_stops_its_client() {
         .unwrap()
         .wait_connected(PATIENCE)
         .unwrap();
+}
+
+/// Fails if stopping one client stops another, or does nothing.
+#[test]
+fn one_client_is_stopped_and_the_other_runs_on() {
+    let broker = TestBroker::start().unwrap();
+    let fleet = start(["leaves", "stays"].map(|name| spec(name, &broker)));
+    fleet.wait_connected(PATIENCE).unwrap();
+    fleet.client("leaves").unwrap().stop();
+    assert_eq!(ended(&fleet, "leaves"), Outcome::Stopped);
+    broker.wait_disconnected("leaves", PATIENCE).unwrap();
+    let stays = fleet.client("stays").unwrap();
+    stays.publish("any", QoS::AtLeastOnce, false, "").unwrap();
+    let heard = broker.wait_for(|_| broker.published("any").len() == 1, PATIENCE);
+    heard.unwrap();
+    assert!(stays.is_connected());
+    assert_eq!(fleet.threads().clients(), 1);
+    assert_eq!(broker.connected(), ["stays"]);
 }
 
 /// Fails if a handle does nothing, or keeps `join` from returning.
