@@ -4,6 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod credentials;
+mod demo2;
+mod outcomes;
+mod refusals;
+mod retry;
+mod signals;
+mod start_checks;
+mod start_limits;
+mod states;
+mod stop;
+mod stop_from;
 mod support;
 mod support_works;
 mod tidy;

@@ -1,4 +1,6 @@
 //! What the tests share: a real broker, this process as the system sees it, and waiting for facts.
 
+pub(crate) mod fleet;
 pub(crate) mod mosquitto;
 pub(crate) mod proc;
+pub(crate) mod program;

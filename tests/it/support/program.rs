@@ -1,0 +1,104 @@
+//! A program as its user has it: started, watched by what it prints, sent signals, waited for.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::proc::{holds_within, wait_until};
+
+/// Set in the process that `Program::role` starts.
+const ROLE: &str = "MQTT_FLEET_TEST_ROLE";
+
+/// A running program. Dropped, it is killed and reaped.
+#[derive(Debug)]
+pub(crate) struct Program {
+    child: Child,
+    /// A file and no pipe: it can be read without waiting, and never fills.
+    output: PathBuf,
+}
+
+impl Program {
+    /// An example of this crate. `cargo test` builds them; `cargo test --test it` alone does not.
+    pub(crate) fn example(name: &str, arguments: &[&str]) -> Program {
+        let test = std::env::current_exe().expect("a running program has a path");
+        let profile = test.ancestors().nth(2).expect("it is in target/*/deps");
+        let program = profile.join("examples").join(name);
+        assert!(program.is_file(), "build it: cargo build --example {name}");
+        Program::spawn(Command::new(program).args(arguments))
+    }
+
+    /// Runs `body` in a process of its own, which runs nothing but the calling test, and returns that
+    /// process. In that process itself this does not return.
+    pub(crate) fn role(test: &str, body: impl FnOnce() -> i32) -> Program {
+        if std::env::var_os(ROLE).is_some() {
+            std::process::exit(body());
+        }
+        let this = std::env::current_exe().expect("a running program has a path");
+        let mut command = Command::new(this);
+        command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+        Program::spawn(command.env(ROLE, "1"))
+    }
+
+    fn spawn(command: &mut Command) -> Program {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        // Relaxed: only the numbers matter.
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mqtt-fleet-program-{}-{n}", std::process::id());
+        let output = std::env::temp_dir().join(name);
+        let file = File::create(&output).expect("a file for the output can be made");
+        let same = file.try_clone().expect("a file can be shared");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file)
+            .stderr(same)
+            .spawn();
+        let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Program { child, output }
+    }
+
+    /// What it has printed until now.
+    pub(crate) fn output(&self) -> String {
+        read(&self.output)
+    }
+
+    /// Waits until it has printed `text`; panics when it does not, with what it did print.
+    pub(crate) fn wait_for(&self, text: &str, timeout: Duration) {
+        let printed = holds_within(timeout, || self.output().contains(text));
+        assert!(printed, "no {text:?} in:\n{}", self.output());
+    }
+
+    /// Sends a signal, `INT` or `TERM`. std can only send SIGKILL; `kill` is built into every shell.
+    pub(crate) fn signal(&self, signal: &str) {
+        let status = Command::new("sh")
+            .args(["-c", &format!("kill -{signal} {}", self.child.id())])
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "SIG{signal}");
+    }
+
+    /// Waits until it has ended; gives its exit status and all that it printed.
+    pub(crate) fn ended(mut self, timeout: Duration) -> (ExitStatus, String) {
+        let mut status = None;
+        wait_until("the program ends", timeout, || {
+            status = self.child.try_wait().expect("a child can be waited for");
+            status.is_some()
+        });
+        let status = status.expect("it has ended");
+        (status, self.output())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It has ended by itself when the test went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_file(&self.output);
+    }
+}
+
+fn read(path: &Path) -> String {
+    let bytes = fs::read(path).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
