@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod dispatch;
+mod handlers;
+mod overflow;
 mod support;
 mod support_works;
 mod tidy;

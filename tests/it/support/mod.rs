@@ -2,3 +2,4 @@
 
 pub(crate) mod mosquitto;
 pub(crate) mod proc;
+pub(crate) mod receiving;
