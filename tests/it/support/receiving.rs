@@ -196,3 +196,10 @@ pub(crate) fn pubacks(seen: &[Seen], client: &str, connection: u64) -> Vec<u16> 
         })
         .collect()
 }
+
+/// Waits until so many PUBLISH packets came from a client, repetitions included.
+pub(crate) fn wait_for_publishes(broker: &TestBroker, client: &str, count: usize) {
+    wait_for_in(broker, client, count, |packet| {
+        matches!(packet, Packet::Publish { .. })
+    });
+}
