@@ -4,9 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod acks;
 mod dispatch;
 mod handlers;
+mod handlers_that_publish;
 mod overflow;
+mod pull;
 mod support;
 mod support_works;
 mod tidy;
