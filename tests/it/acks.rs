@@ -27,16 +27,17 @@ fn plant(broker: &TestBroker, qos: QoS) -> ClientSpec {
 fn gated(spec: ClientSpec) -> (FleetBuilder, Gate, crossbeam_channel::Receiver<String>) {
     let (gate, door) = gate();
     let (sink, handled) = unbounded();
-    let builder = Fleet::builder()
-        .client(spec)
-        .workers(4)
-        .on_message("t/+", move |message, _clients| {
-            if message.text().starts_with("slow") {
-                door.pass(message);
-            }
-            sink.send(message.text().into_owned())?;
-            Ok(())
-        });
+    let builder =
+        Fleet::builder()
+            .client(spec)
+            .workers(4)
+            .on_message("t/+", move |message, _clients| {
+                if message.text().starts_with("slow") {
+                    door.pass(message);
+                }
+                sink.send(message.text().into_owned())?;
+                Ok(())
+            });
     (builder, gate, handled)
 }
 

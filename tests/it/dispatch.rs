@@ -98,7 +98,10 @@ fn a_slow_topic_holds_up_its_own_lane_only() {
         .unwrap();
     gate.wait_for_one();
     publish_all();
-    let held: BTreeSet<&String> = lanes.keys().filter(|it| lanes[*it] == lanes["t/0"]).collect();
+    let held: BTreeSet<&String> = lanes
+        .keys()
+        .filter(|it| lanes[*it] == lanes["t/0"])
+        .collect();
     let others = take(&handled, 40 - held.len());
     for (topic, worker) in &others {
         assert!(!held.contains(topic), "{topic} waits behind the slow one");
@@ -144,10 +147,7 @@ fn unordered_leaves_everything_to_the_workers_that_are_free() {
     }
     let mut texts: Vec<String> = take(&handled, 200).into_iter().map(|it| it.text).collect();
     // With one worker left, even the order is that of receipt.
-    assert_eq!(
-        texts,
-        (0..200).map(|n| n.to_string()).collect::<Vec<_>>()
-    );
+    assert_eq!(texts, (0..200).map(|n| n.to_string()).collect::<Vec<_>>());
     gate.open();
     texts = take(&handled, 3).into_iter().map(|it| it.text).collect();
     assert_eq!(texts, ["slow"; 3]);
@@ -163,7 +163,11 @@ fn all_matching_handlers_run_in_order_and_own_ones_for_their_client() {
     let labeled = |label: &'static str| {
         let sink = sink.clone();
         move |message: &mqtt_fleet::Message, _: &mqtt_fleet::Clients| {
-            let call = (label, message.client().to_owned(), message.text().into_owned());
+            let call = (
+                label,
+                message.client().to_owned(),
+                message.text().into_owned(),
+            );
             sink.send(call)?;
             Ok(())
         }
@@ -235,7 +239,15 @@ fn unmatched_messages_are_counted_and_wildcards_leave_dollar_topics_alone() {
             )
             .workers(1),
     );
-    for topic in ["$SYS/uptime", "plant/uptime", "$SYS/a/b", "x", "x", "/uptime", "end"] {
+    for topic in [
+        "$SYS/uptime",
+        "plant/uptime",
+        "$SYS/a/b",
+        "x",
+        "x",
+        "/uptime",
+        "end",
+    ] {
         broker.publish(topic, QoS::AtMostOnce, false, "1").unwrap();
     }
     let seen = take(&calls, 5);

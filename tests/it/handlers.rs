@@ -50,7 +50,12 @@ fn a_failure_leaves_the_others_alone_and_is_in_the_report() {
     assert_eq!(report.exit_code(), 1);
     for client in report.clients() {
         let stats = client.stats();
-        assert_eq!((stats.received, stats.handled), (10, 10), "{}", client.name());
+        assert_eq!(
+            (stats.received, stats.handled),
+            (10, 10),
+            "{}",
+            client.name()
+        );
         assert_eq!(*client.outcome(), Outcome::Stopped);
     }
     let of = |name| {
@@ -75,7 +80,11 @@ fn a_failure_leaves_the_others_alone_and_is_in_the_report() {
     let (panics, errors, failure) = of("dev-1");
     let failure = failure.unwrap();
     assert_eq!((panics, errors), (0, 5));
-    assert_eq!(failure.message(), "not a number: 0", "the first one is kept");
+    assert_eq!(
+        failure.message(),
+        "not a number: 0",
+        "the first one is kept"
+    );
     assert!(!failure.panicked());
     assert_eq!(of("dev-2"), (0, 0, None));
     let text = report.to_string();

@@ -64,19 +64,21 @@ impl Echo {
 /// with an outbox of two and a window of five, each of 600 answers has to wait for room.
 #[test]
 fn publishing_to_its_own_client_does_not_deadlock() {
-    let echo = echo(|client, payload| {
-        client.publish("answer", QoS::AtLeastOnce, false, payload)
-    });
+    let echo = echo(|client, payload| client.publish("answer", QoS::AtLeastOnce, false, payload));
     echo.flood(0..300);
     wait_for_publishes(&echo.broker, "echo", 300);
     // Now nothing is acknowledged for a while: window, outbox and workers are all full.
     echo.broker.hold_acks(true);
     echo.flood(300..600);
     let client = echo.fleet.client("echo").unwrap();
-    wait_until("the flood has come and the outbox is full", PATIENCE, || {
-        // The broker's window holds back what the handlers do not get to.
-        client.queued() == 2 && client.stats().received > 450
-    });
+    wait_until(
+        "the flood has come and the outbox is full",
+        PATIENCE,
+        || {
+            // The broker's window holds back what the handlers do not get to.
+            client.queued() == 2 && client.stats().received > 450
+        },
+    );
     let sent = client.stats().sent;
     assert!(sent < 600, "{sent}");
     echo.broker.hold_acks(false);

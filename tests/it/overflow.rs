@@ -162,9 +162,7 @@ fn each_client_has_at_least_one_place() {
     );
     let publish = |client: usize| {
         let topic = format!("dev/{client}");
-        broker
-            .publish(topic, QoS::AtMostOnce, false, "1")
-            .unwrap();
+        broker.publish(topic, QoS::AtMostOnce, false, "1").unwrap();
     };
     publish(0);
     gate.wait_for_one();

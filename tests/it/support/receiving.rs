@@ -175,10 +175,7 @@ pub(crate) fn wait_for_in(
     is_meant: impl Fn(&Packet) -> bool,
 ) {
     broker
-        .wait_for(
-            |seen| count_in(seen, client, &is_meant) >= count,
-            PATIENCE,
-        )
+        .wait_for(|seen| count_in(seen, client, &is_meant) >= count, PATIENCE)
         .expect("the client sends them");
 }
 
