@@ -72,8 +72,6 @@ pub(crate) struct Link {
     connected: bool,
     /// What was sent and not acknowledged on the last connection.
     unacknowledged: Vec<Request>,
-    /// The identifiers of what this connection repeats, in the order of the first sending.
-    repeating: Vec<u16>,
 }
 
 impl Link {
@@ -91,7 +89,6 @@ impl Link {
             address: None,
             connected: false,
             unacknowledged: Vec::new(),
-            repeating: Vec::new(),
         };
         Ok((link, RumqttcBell(client)))
     }
@@ -147,17 +144,9 @@ impl Link {
             publish.retain = birth.retain;
             Request::Publish(publish)
         });
-        let repeated: Vec<_> = std::mem::take(&mut self.unacknowledged)
+        let repeated = std::mem::take(&mut self.unacknowledged)
             .into_iter()
-            .filter_map(|request| repeat(request, session_present, birth))
-            .collect();
-        self.repeating = repeated
-            .iter()
-            .filter_map(|request| match request {
-                Request::Publish(publish) if publish.pkid != 0 => Some(publish.pkid),
-                _ => None,
-            })
-            .collect();
+            .filter_map(|request| repeat(request, session_present, birth));
         // Nothing reads the backlog before the next call of `next`.
         self.connection
             .eventloop
@@ -175,8 +164,9 @@ impl Link {
 
     /// Closes the socket, and takes what rumqttc had not sent, oldest first: it goes back to the
     /// front of the outbox. What was sent and not acknowledged is kept for the next connection.
-    /// Acknowledgements are dropped: the connection that they belong to is over.
-    pub(crate) fn close(&mut self) -> Vec<Outgoing> {
+    /// Acknowledgements are dropped: the connection that they belong to is over. The window knows
+    /// the order of sending.
+    pub(crate) fn close(&mut self, window: &Window) -> Vec<Outgoing> {
         let eventloop = &mut self.connection.eventloop;
         eventloop.clean();
         // Two publishes under one identifier can't happen within our window; rumqttc would keep
@@ -199,15 +189,15 @@ impl Link {
                 _ => {}
             }
         }
-        // rumqttc appends what was repeated already to what was yet to be repeated.
-        let repeating = &self.repeating;
-        self.unacknowledged.sort_by_key(|request| match request {
-            Request::Publish(publish) => repeating
-                .iter()
-                .position(|packet_id| *packet_id == publish.pkid)
-                .unwrap_or(usize::MAX - 1),
-            _ => usize::MAX,
-        });
+        // rumqttc's order is that of its slots, from the last PUBACK on: it is not that of sending
+        // when identifiers begin again at QoS 2, or when what was repeated already comes after
+        // what was yet to be repeated.
+        self.unacknowledged
+            .sort_by_cached_key(|request| match request {
+                Request::Publish(publish) => (false, window.place(publish.pkid)),
+                Request::PubRel(release) => (true, window.place(release.pkid)),
+                _ => (true, usize::MAX),
+            });
         self.connected = false;
         unsent
     }

@@ -108,7 +108,7 @@ impl Network {
                 break;
             }
         }
-        self.link.close();
+        self.link.close(&self.window);
         Err(last)
     }
 
@@ -284,14 +284,17 @@ impl Network {
                     self.core.counters.acknowledged.increment();
                     self.window.acknowledged(packet_id);
                 }
-                // Packets "written" after the loss never left.
+                // Packets "written" after the loss never left, but rumqttc gave them their place.
+                Happened::PublishWritten { packet_id } if packet_id != 0 => {
+                    self.window.published(packet_id);
+                }
                 _ => {}
             }
         }
         self.source.acks.forget();
         // Before rumqttc's channel is emptied: no bell rings into it afterwards.
         self.core.outbox.disconnected();
-        let unsent = self.link.close();
+        let unsent = self.link.close(&self.window);
         self.core.outbox.put_back(unsent);
     }
 

@@ -88,6 +88,15 @@ impl Window {
         self.unacknowledged = 0;
     }
 
+    /// Where a publish stands among the unacknowledged ones, in the order of sending. One that is
+    /// not known stands behind them.
+    pub(crate) fn place(&self, packet_id: u16) -> usize {
+        self.outstanding
+            .iter()
+            .position(|slot| slot.packet_id == packet_id && !slot.acknowledged)
+            .unwrap_or(usize::MAX)
+    }
+
     /// Whether a publish of QoS 1 or 2 may be handed over.
     pub(crate) fn admits_publish(&self) -> bool {
         self.unacknowledged < self.limit && self.distance() < self.ids - RESERVE
