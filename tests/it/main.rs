@@ -5,11 +5,13 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod acks;
+mod birth;
 mod dispatch;
 mod handlers;
 mod handlers_that_publish;
 mod overflow;
 mod publish;
+mod publish_again;
 mod pull;
 mod support;
 mod support_works;
