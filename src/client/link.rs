@@ -10,10 +10,11 @@ use bytes::Bytes;
 use rumqttc::{
     ConnectReturnCode, ConnectionError, Disconnect, Event, LastWill, MqttOptions, NetworkOptions,
     Packet, Publish, Request, StateError, Subscribe, SubscribeFilter, SubscribeReasonCode,
-    mqttbytes,
+    Unsubscribe, mqttbytes,
 };
 
 use crate::{
+    client::subscriptions::Opening,
     publish::{
         outbox::{Bell, Control, Item, Outgoing},
         window::Window,
@@ -46,6 +47,9 @@ pub(crate) enum Happened {
     Subscribed {
         packet_id: u16,
         granted: Vec<bool>,
+    },
+    Unsubscribed {
+        packet_id: u16,
     },
     /// A PUBLISH was given to the encoder; 0 is the identifier of QoS 0.
     PublishWritten {
@@ -133,11 +137,12 @@ impl Link {
         !self.connection.eventloop.pending.is_empty()
     }
 
-    /// Puts the packets that a new connection begins with into rumqttc's backlog: SUBSCRIBE, the
-    /// birth message, then what was not acknowledged.
-    pub(crate) fn begin(&mut self, session_present: bool, subscriptions: Vec<Vec<(String, QoS)>>) {
+    /// Puts the packets that a new connection begins with into rumqttc's backlog: UNSUBSCRIBE and
+    /// SUBSCRIBE, the birth message, then what was not acknowledged.
+    pub(crate) fn begin(&mut self, session_present: bool, opening: Opening) {
         let birth = self.settings.birth.as_ref();
-        let subscribe = subscriptions.into_iter().map(subscribe);
+        let unsubscribe = opening.unsubscribe.into_iter().map(unsubscribe);
+        let subscribe = opening.subscribe.into_iter().map(subscribe);
         let born = birth.map(|birth| {
             let mut publish =
                 Publish::from_bytes(&birth.topic, qos_out(birth.qos), birth.payload.clone());
@@ -151,7 +156,7 @@ impl Link {
         self.connection
             .eventloop
             .pending
-            .extend(subscribe.chain(born).chain(repeated));
+            .extend(unsubscribe.chain(subscribe).chain(born).chain(repeated));
     }
 
     /// The next thing on the wire is DISCONNECT, whatever else waits.
@@ -231,6 +236,9 @@ impl Link {
                     .iter()
                     .map(|code| matches!(code, SubscribeReasonCode::Success(_)))
                     .collect(),
+            },
+            Event::Incoming(Packet::UnsubAck(ack)) => Happened::Unsubscribed {
+                packet_id: ack.pkid,
             },
             Event::Outgoing(rumqttc::Outgoing::Publish(packet_id)) => {
                 Happened::PublishWritten { packet_id }
@@ -434,6 +442,13 @@ fn network_options(connect_timeout: Duration) -> NetworkOptions {
 
 fn subscribe(filters: Vec<(String, QoS)>) -> Request {
     Request::Subscribe(Subscribe::new_many(filters.into_iter().map(filter)))
+}
+
+fn unsubscribe(filters: Vec<String>) -> Request {
+    Request::Unsubscribe(Unsubscribe {
+        pkid: 0,
+        topics: filters,
+    })
 }
 
 fn filter((path, qos): (String, QoS)) -> SubscribeFilter {

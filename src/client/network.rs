@@ -172,11 +172,8 @@ impl Network {
             self.window.forget();
         }
         let mut subscriptions = self.core.subscriptions.lock();
-        subscriptions.connected(session_present);
-        self.link.begin(
-            session_present,
-            subscriptions.ask(self.core.max_packet_size),
-        );
+        let opening = subscriptions.connected(session_present, self.core.max_packet_size);
+        self.link.begin(session_present, opening);
         // Under the same lock: from here on `subscribe` sends its packets itself.
         self.core.outbox.connected();
         self.core
@@ -248,10 +245,17 @@ impl Network {
             }
             Happened::UnsubscribeWritten { packet_id } => {
                 self.window.used(packet_id);
+                self.core
+                    .subscriptions
+                    .lock()
+                    .unsubscribe_written(packet_id);
                 self.core.outbox.bell_heard();
             }
             Happened::AcknowledgementWritten => self.core.outbox.bell_heard(),
             Happened::Subscribed { packet_id, granted } => self.subscribed(packet_id, &granted),
+            Happened::Unsubscribed { packet_id } => {
+                self.core.subscriptions.lock().unsubscribed(packet_id);
+            }
             Happened::DisconnectWritten => return Ok(true),
             Happened::Connected { .. } | Happened::Other => {}
         }
