@@ -7,7 +7,8 @@ use mqtt_fleet::testing::{Direction, Packet, TestBroker};
 use mqtt_fleet::{ClientSpec, Fleet, FleetBuilder, QoS, Session};
 
 use crate::support::receiving::{
-    Gate, PATIENCE, count_in, gate, pubacks, publishes, subscribed, take, tireless, wait_for_in,
+    Gate, PATIENCE, count_in, gate, pubacks, publishes, reconnect, subscribed, take, tireless,
+    wait_for_in,
 };
 
 const STOP: Duration = Duration::from_secs(10);
@@ -165,8 +166,7 @@ fn a_new_message_under_an_old_identifier_is_not_acknowledged_for_the_old_one() {
         .publish("t/1", QoS::AtLeastOnce, false, "slow old")
         .unwrap();
     gate.wait_for_one();
-    broker.cut("plant");
-    client.wait_disconnected(PATIENCE).unwrap();
+    reconnect(&broker, client, |id| broker.cut(id));
     fleet.wait_subscribed(PATIENCE).unwrap();
     broker
         .publish("t/1", QoS::AtLeastOnce, false, "slow new")

@@ -13,6 +13,7 @@ mod overflow;
 mod publish;
 mod publish_again;
 mod pull;
+mod subscriptions;
 mod support;
 mod support_works;
 mod tidy;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use mqtt_fleet::testing::{Direction, Packet, Seen, TestBroker};
-use mqtt_fleet::{Fleet, FleetBuilder, Message, QoS, Retry};
+use mqtt_fleet::{Client, Fleet, FleetBuilder, Message, QoS, Retry};
 
 /// How long a test waits for what must happen, on a machine that is busy with other tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -199,4 +199,18 @@ pub(crate) fn wait_for_publishes(broker: &TestBroker, client: &str, count: usize
     wait_for_in(broker, client, count, |packet| {
         matches!(packet, Packet::Publish { .. })
     });
+}
+
+/// Ends a client's connection and waits until it is connected again. (Waiting for the loss would miss it
+/// when the client is quick.)
+pub(crate) fn reconnect(broker: &TestBroker, client: &Client, end: impl FnOnce(&str) -> bool) {
+    let id = client.client_id();
+    let before = broker.connects(id);
+    assert!(end(id), "{id} was connected");
+    broker
+        .wait_for(|_| broker.connects(id) > before, PATIENCE)
+        .expect("the client connects again");
+    client
+        .wait_connected(PATIENCE)
+        .expect("the client is connected again");
 }
