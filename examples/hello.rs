@@ -8,7 +8,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sensors = ClientSpec::new("sensor-{i}", broker.url())
         .publish_every(Duration::from_secs(1), |sensor| {
             let topic = format!("temp/{}", sensor.name());
-            Ok(sensor.try_publish(topic, QoS::AtLeastOnce, false, "21.5")?)
+            sensor.try_publish(topic, QoS::AtLeastOnce, false, "21.5")?;
+            Ok(())
         })
         .times(20); // twenty threads, spread over the second
     let fleet = Fleet::builder()
@@ -19,7 +20,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Ok(()) // only now the broker gets its acknowledgement
         })
         .start()?;
-    let _still_running = fleet.wait_ended(Duration::from_secs(2));
-    print!("{}", fleet.stop(Duration::from_secs(1)));
-    Ok(())
+    let _running = fleet.wait_ended(Duration::from_secs(2));
+    Ok(print!("{}", fleet.stop(Duration::from_secs(1))))
 }

@@ -96,6 +96,12 @@ impl Core {
         // In this order: whoever finds the outbox closed finds the signal raised.
         self.stop.raise();
         self.outbox.close();
+        self.status.nudge();
+    }
+
+    /// Waits until the client has ended or is told to stop.
+    pub(crate) fn wait_over(&self) {
+        self.status.wait_ended_or(|| self.stop.is_raised());
     }
 }
 
@@ -263,8 +269,9 @@ impl Client {
         Ok(())
     }
 
-    /// Ends a subscription of the spec or of [`Client::subscribe`]. Never waits. Messages that the
-    /// broker had sent before still come.
+    /// Ends a subscription of the spec or of [`Client::subscribe`]. Never waits. If the client is
+    /// not connected, UNSUBSCRIBE follows the next CONNACK, where the broker has kept the session.
+    /// Messages that the broker had sent before still come.
     ///
     /// # Errors
     ///
@@ -273,7 +280,8 @@ impl Client {
         let filter = filter.into();
         self.check(&filter)?;
         let mut subscriptions = self.0.subscriptions.lock();
-        if !subscriptions.drop_filter(&filter) {
+        let is_connected = self.0.outbox.is_connected();
+        if !subscriptions.drop_filter(&filter, is_connected) {
             return Err(self.subscribe_error(filter, SubscribeErrorKind::Unknown));
         }
         self.0.outbox.control(Control::Unsubscribe(filter));

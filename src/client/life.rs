@@ -74,6 +74,7 @@ impl Life {
             on_refused_subscription: settings.refused_subscription,
             ending: None,
             on_first_connect: self.on_first_connect,
+            answered: false,
             was_connected: false,
         };
         network.run()

@@ -46,6 +46,9 @@ pub(crate) struct Network {
     pub(crate) ending: Option<Outcome>,
     /// Told once, at the first CONNACK: where the schedules of pub functions begin.
     pub(crate) on_first_connect: Option<Box<dyn FnOnce() + Send>>,
+    /// Whether the subscriptions that this connection began with have all been answered. Later
+    /// ones don't matter: they can't make a stable connection unstable.
+    pub(crate) answered: bool,
     /// Whether there ever was a CONNACK: who never spoke MQTT is not tried again.
     pub(crate) was_connected: bool,
 }
@@ -158,11 +161,10 @@ impl Network {
                 self.core.broker
             );
         }
-        let answered = self.core.subscriptions.lock().all_answered();
         self.hang_up();
         match lost {
             None => After::Pause(Duration::ZERO),
-            Some(_) if answered && since.elapsed() >= self.attempts.stable_after() => {
+            Some(_) if self.answered && since.elapsed() >= self.attempts.stable_after() => {
                 After::Pause(self.attempts.lost_stable())
             }
             Some(cause) => self.attempt_failed(cause),
@@ -181,19 +183,17 @@ impl Network {
             self.source.acks.forget_session();
         }
         let mut subscriptions = self.core.subscriptions.lock();
-        subscriptions.connected(session_present);
-        let packets = subscriptions.ask(self.core.max_packet_size);
+        let opening = subscriptions.connected(session_present, self.core.max_packet_size);
         // Under the same lock: from here on `subscribe` sends its packets itself.
         let repeats = self.core.outbox.connected(session_present);
         let receives_qos2 = subscriptions.any_exactly_once();
         self.link
-            .begin(session_present, packets, repeats, receives_qos2);
+            .begin(session_present, opening, repeats, receives_qos2);
         self.core
             .status
             .set(ClientState::Connected { session_present });
-        self.core
-            .status
-            .set_subscribed(subscriptions.all_answered());
+        self.answered = subscriptions.all_answered();
+        self.core.status.set_subscribed(self.answered);
         drop(subscriptions);
         if let Some(on_first_connect) = self.on_first_connect.take() {
             on_first_connect();
@@ -261,6 +261,10 @@ impl Network {
                 }
                 (Ok(Happened::UnsubscribeWritten { packet_id }), _) => {
                     self.progress.push(Progress::Used { packet_id });
+                    self.core
+                        .subscriptions
+                        .lock()
+                        .unsubscribe_written(packet_id);
                 }
                 (Ok(_), _) => {}
                 (Err(Unfed { packet_id, cause }), stub) => {
@@ -303,6 +307,13 @@ impl Network {
             Happened::UnsubscribeWritten { packet_id } => {
                 self.progress.push(Progress::Used { packet_id });
                 self.progress.push(Progress::Heard);
+                self.core
+                    .subscriptions
+                    .lock()
+                    .unsubscribe_written(packet_id);
+            }
+            Happened::Unsubscribed { packet_id } => {
+                self.core.subscriptions.lock().unsubscribed(packet_id);
             }
             Happened::AcknowledgementWritten => self.progress.push(Progress::Heard),
             Happened::Subscribed { packet_id, granted } => self.subscribed(packet_id, &granted),
@@ -313,8 +324,14 @@ impl Network {
     }
 
     fn subscribed(&mut self, packet_id: u16, granted: &[bool]) {
-        let mut subscriptions = self.core.subscriptions.lock();
-        let refused = subscriptions.answered(packet_id, granted);
+        let refused = {
+            let mut subscriptions = self.core.subscriptions.lock();
+            let refused = subscriptions.answered(packet_id, granted);
+            let all_answered = subscriptions.all_answered();
+            self.answered |= all_answered;
+            self.core.status.set_subscribed(all_answered);
+            refused
+        };
         for filter in refused {
             log::warn!("client {}: the broker refused {filter:?}", self.core.name);
             self.core.counters.refused_subscriptions.increment();
@@ -323,10 +340,6 @@ impl Network {
                 self.ending = Some(Outcome::SubscriptionRefused { filter });
             }
         }
-        self.core
-            .status
-            .set_subscribed(subscriptions.all_answered());
-        drop(subscriptions);
         if self.ending.is_some() {
             self.core.stop();
         }
@@ -379,7 +392,7 @@ impl Network {
             Cause::Refused(code) if code.is_permanent() && !self.attempts.retries_refusals() => {
                 return After::End(Outcome::Refused { code: *code });
             }
-            Cause::NotMqtt { .. } if !self.was_connected => {
+            Cause::NotMqtt { .. } if !self.was_connected && !self.attempts.retries_refusals() => {
                 return After::End(Outcome::NotMqtt { last_error: cause });
             }
             _ => {}

@@ -108,7 +108,7 @@ impl ClientSpec {
         self
     }
 
-    /// How often a ping is sent (section 3.1.2.10), 1 s to 65,535 s, in whole seconds. A silent
+    /// How often a ping is sent (section 3.1.2.10), 1 s to 65,535 s, whole seconds only. A silent
     /// broker is noticed after one to two keep alives. Defaults to 30 s.
     #[must_use]
     pub fn keep_alive(mut self, keep_alive: Duration) -> Self {

@@ -10,6 +10,8 @@ pub(crate) struct Subscriptions {
     wanted: Vec<Wanted>,
     /// SUBSCRIBE packets without SUBACK, oldest first.
     unanswered: VecDeque<Batch>,
+    /// UNSUBSCRIBE packets without UNSUBACK, oldest first.
+    unsubscribing: VecDeque<Farewell>,
 }
 
 #[derive(Debug)]
@@ -36,6 +38,21 @@ struct Batch {
     asked_at: Instant,
 }
 
+/// What the broker is to forget. It may still know it in a kept session.
+#[derive(Debug)]
+struct Farewell {
+    /// Known once rumqttc has written the packet.
+    packet_id: Option<u16>,
+    filters: Vec<String>,
+}
+
+/// What a new connection has to say, each packet below the size limit.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Opening {
+    pub(crate) unsubscribe: Vec<Vec<String>>,
+    pub(crate) subscribe: Vec<Vec<(String, QoS)>>,
+}
+
 impl Subscriptions {
     pub(crate) fn new(wanted: Vec<(String, QoS)>) -> Self {
         let mut subscriptions = Self::default();
@@ -58,44 +75,76 @@ impl Subscriptions {
         }
     }
 
-    /// Forgets a filter. Says whether it was there.
-    pub(crate) fn drop_filter(&mut self, filter: &str) -> bool {
+    /// Forgets a filter. Says whether it was there. The caller sends UNSUBSCRIBE if there is a
+    /// connection; else the next one does, if the broker still has the session.
+    pub(crate) fn drop_filter(&mut self, filter: &str, is_connected: bool) -> bool {
         let before = self.wanted.len();
         self.wanted.retain(|wanted| wanted.filter != filter);
-        self.wanted.len() < before
+        if self.wanted.len() == before {
+            return false;
+        }
+        let is_noted = |farewell: &Farewell| farewell.filters.iter().any(|it| it == filter);
+        if is_connected || !self.unsubscribing.iter().any(is_noted) {
+            self.unsubscribing.push_back(Farewell {
+                packet_id: None,
+                filters: vec![filter.to_owned()],
+            });
+        }
+        true
     }
 
-    /// A connection began. Without a session the broker knows of no subscription.
-    pub(crate) fn connected(&mut self, session_present: bool) {
+    /// A connection began. Without a session the broker knows of no subscription. Returns what it
+    /// is to be told, in packets of at most `max_packet` bytes.
+    pub(crate) fn connected(&mut self, session_present: bool, max_packet: usize) -> Opening {
         self.unanswered.clear();
         for wanted in &mut self.wanted {
             if !(session_present && wanted.progress == Progress::Granted) {
                 wanted.progress = Progress::Unsent;
             }
         }
+        let mut unwanted = Vec::new();
+        for filter in self.unsubscribing.drain(..).flat_map(|it| it.filters) {
+            let is_wanted = self.wanted.iter().any(|wanted| wanted.filter == filter);
+            if session_present && !is_wanted && !unwanted.contains(&filter) {
+                unwanted.push(filter);
+            }
+        }
+        let unsubscribe = split(unwanted, max_packet, |filter| 2 + filter.len());
+        self.unsubscribing
+            .extend(unsubscribe.iter().map(|filters| Farewell {
+                packet_id: None,
+                filters: filters.clone(),
+            }));
+        Opening {
+            unsubscribe,
+            subscribe: self.ask(max_packet),
+        }
+    }
+
+    /// rumqttc wrote an UNSUBSCRIBE: they leave in the order in which they were asked for.
+    pub(crate) fn unsubscribe_written(&mut self, packet_id: u16) {
+        let mut unsent = self.unsubscribing.iter_mut();
+        if let Some(next) = unsent.find(|it| it.packet_id.is_none()) {
+            next.packet_id = Some(packet_id);
+        }
+    }
+
+    /// UNSUBACK came: the broker has forgotten the filters.
+    pub(crate) fn unsubscribed(&mut self, packet_id: u16) {
+        self.unsubscribing
+            .retain(|farewell| farewell.packet_id != Some(packet_id));
     }
 
     /// What the broker is yet to be asked, in SUBSCRIBE packets of at most `max_packet` bytes.
     pub(crate) fn ask(&mut self, max_packet: usize) -> Vec<Vec<(String, QoS)>> {
-        // Fixed header with its longest length field, and the packet identifier.
-        const OVERHEAD: usize = 5 + 2;
-        let mut packets: Vec<Vec<(String, QoS)>> = Vec::new();
-        let mut size = usize::MAX;
+        let mut unsent = Vec::new();
         for wanted in &mut self.wanted {
-            if wanted.progress != Progress::Unsent {
-                continue;
-            }
-            wanted.progress = Progress::Asked;
-            let entry = 2 + wanted.filter.len() + 1;
-            if size.saturating_add(entry) > max_packet {
-                packets.push(Vec::new());
-                size = OVERHEAD;
-            }
-            size += entry;
-            if let Some(packet) = packets.last_mut() {
-                packet.push((wanted.filter.clone(), wanted.qos));
+            if wanted.progress == Progress::Unsent {
+                wanted.progress = Progress::Asked;
+                unsent.push((wanted.filter.clone(), wanted.qos));
             }
         }
+        let packets = split(unsent, max_packet, |(filter, _qos)| 2 + filter.len() + 1);
         for packet in &packets {
             self.unanswered.push_back(Batch {
                 packet_id: None,
@@ -173,6 +222,25 @@ impl Subscriptions {
     }
 }
 
+/// Puts entries into packets of at most `max_packet` bytes, at least one into each.
+fn split<T>(entries: Vec<T>, max_packet: usize, bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    // Fixed header with its longest length field, and the packet identifier.
+    const OVERHEAD: usize = 5 + 2;
+    let mut packets: Vec<Vec<T>> = Vec::new();
+    let mut size = OVERHEAD;
+    for entry in entries {
+        size += bytes(&entry);
+        match packets.last_mut() {
+            Some(packet) if size <= max_packet => packet.push(entry),
+            _ => {
+                size = OVERHEAD + bytes(&entry);
+                packets.push(vec![entry]);
+            }
+        }
+    }
+    packets
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,17 +255,15 @@ mod tests {
     #[test]
     fn a_lost_session_asks_again_and_a_kept_one_does_not() {
         let mut subscriptions = two();
-        subscriptions.connected(true);
-        assert_eq!(subscriptions.ask(1_000).len(), 1);
+        assert_eq!(subscriptions.connected(true, 1_000).subscribe.len(), 1);
         assert!(!subscriptions.all_answered());
         subscriptions.written(7);
         assert_eq!(subscriptions.answered(7, &[true, false]), ["b"]);
         assert!(subscriptions.all_answered());
-        subscriptions.connected(true);
-        let again = subscriptions.ask(1_000);
+        let again = subscriptions.connected(true, 1_000).subscribe;
         assert_eq!(again, [[("b".to_owned(), QoS::AtLeastOnce)]]);
-        subscriptions.connected(false);
-        assert_eq!(subscriptions.ask(1_000)[0].len(), 2);
+        let anew = subscriptions.connected(false, 1_000).subscribe;
+        assert_eq!(anew[0].len(), 2);
     }
 
     #[test]
@@ -206,8 +272,7 @@ mod tests {
             .map(|i| (format!("filter/{i:03}"), QoS::AtMostOnce))
             .collect();
         let mut subscriptions = Subscriptions::new(wanted);
-        subscriptions.connected(false);
-        let packets = subscriptions.ask(100);
+        let packets = subscriptions.connected(false, 100).subscribe;
         assert!(
             packets
                 .iter()
@@ -219,8 +284,7 @@ mod tests {
     #[test]
     fn answers_are_matched_by_identifier() {
         let mut subscriptions = two();
-        subscriptions.connected(false);
-        subscriptions.ask(1_000);
+        subscriptions.connected(false, 1_000);
         subscriptions.want("c".into(), QoS::AtMostOnce);
         subscriptions.ask(1_000);
         subscriptions.written(1);
@@ -230,7 +294,29 @@ mod tests {
         assert!(!subscriptions.all_answered());
         assert!(subscriptions.answered(1, &[true, true]).is_empty());
         assert!(subscriptions.all_answered());
-        assert!(subscriptions.drop_filter("c"));
-        assert!(!subscriptions.drop_filter("c"));
+        assert!(subscriptions.drop_filter("c", true));
+        assert!(!subscriptions.drop_filter("c", true));
+    }
+
+    #[test]
+    fn a_kept_session_is_told_what_to_forget_until_it_has_answered() {
+        let mut subscriptions = two();
+        subscriptions.connected(false, 1_000);
+        assert!(subscriptions.drop_filter("a", true));
+        subscriptions.unsubscribe_written(3);
+        assert!(subscriptions.drop_filter("b", false));
+        // Wanted again: SUBSCRIBE says it all.
+        subscriptions.want("b".into(), QoS::AtMostOnce);
+        let opening = subscriptions.connected(true, 1_000);
+        assert_eq!(opening.unsubscribe, [["a"]]);
+        assert_eq!(opening.subscribe, [[("b".to_owned(), QoS::AtMostOnce)]]);
+        subscriptions.unsubscribe_written(4);
+        subscriptions.unsubscribed(3);
+        assert_eq!(subscriptions.connected(true, 1_000).unsubscribe, [["a"]]);
+        subscriptions.unsubscribe_written(5);
+        subscriptions.unsubscribed(5);
+        assert_eq!(subscriptions.connected(true, 1_000).unsubscribe.len(), 0);
+        assert!(subscriptions.drop_filter("b", false));
+        assert_eq!(subscriptions.connected(false, 1_000), Opening::default());
     }
 }

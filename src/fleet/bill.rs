@@ -35,8 +35,8 @@ impl ThreadBill {
         self.publishers
     }
 
-    /// All of them and the caller's own: clients + 1 for a fleet without workers and pub
-    /// functions.
+    /// All of them and the caller's own: clients + 1 for a fleet without handlers, pub functions
+    /// and state callback.
     pub fn total(&self) -> usize {
         self.clients + self.workers + self.publishers + 1
     }

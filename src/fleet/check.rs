@@ -183,6 +183,10 @@ fn check_data(settings: &Settings) -> Checked {
 
 fn check_numbers(settings: &Settings) -> Checked {
     let second = Duration::from_secs(1);
+    if settings.keep_alive.subsec_nanos() != 0 {
+        // CONNECT carries whole seconds: pings would come later than the broker expects them.
+        return Err(("keep_alive", Problem::Text("it must be whole seconds")));
+    }
     let keep_alive = second..=second * u32::from(u16::MAX);
     duration(
         "keep_alive",

@@ -110,7 +110,8 @@ pub enum Problem {
     },
 }
 
-/// Any error of this crate, so that one `?` serves a whole program.
+/// The errors of starting, publishing, subscribing, waiting and receiving in one type, so that one
+/// `?` serves a whole program.
 ///
 /// ```
 /// use std::time::Duration;

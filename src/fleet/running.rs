@@ -27,7 +27,7 @@ use crate::{
         state::{ClientState, StateChange, StateChanges},
         status::WaitError,
         stop::{StopSignal, deadline_after},
-        thread::Thread,
+        thread::{Thread, Watch},
     },
 };
 
@@ -62,7 +62,11 @@ pub struct Fleet {
     states: Option<Receiver<StateChange>>,
     /// The queue of pull mode.
     messages: Option<Receiver<Message>>,
+    /// Locked for the whole of a stop.
     threads: Mutex<Threads>,
+    /// What can be seen of the workers and publishers meanwhile.
+    workers: Vec<Watch>,
+    publishers: Vec<Watch>,
     /// Dropped to tell workers and publishers that nothing more will come.
     closed: Mutex<Option<Sender<()>>>,
     /// Dropped to end pub functions.
@@ -106,6 +110,8 @@ impl Fleet {
             states,
             messages,
             threads: Mutex::default(),
+            workers: Vec::new(),
+            publishers: Vec::new(),
             closed: Mutex::new(Some(closed)),
             stop_publishing: Mutex::new(Some(stop_publishing)),
             expired: Arc::default(),
@@ -123,10 +129,12 @@ impl Fleet {
     }
 
     pub(crate) fn add_worker(&mut self, worker: RunningWorker) {
+        self.workers.push(worker.thread.watch());
         self.threads.get_mut().workers.push(worker);
     }
 
     pub(crate) fn add_publisher(&mut self, thread: Thread) {
+        self.publishers.push(thread.watch());
         self.threads.get_mut().publishers.push(thread);
     }
 
@@ -158,20 +166,15 @@ impl Fleet {
 
     /// How many threads the fleet has now, and the caller's.
     pub fn threads(&self) -> ThreadBill {
-        let threads = self.threads.lock();
-        let running = |threads: &[Thread]| threads.iter().filter(|t| t.is_running()).count();
+        let running = |threads: &[Watch]| threads.iter().filter(|it| it.is_running()).count();
         ThreadBill {
             clients: self
                 .clients
                 .iter()
                 .filter(|client| !client.core().status.is_ended())
                 .count(),
-            workers: threads
-                .workers
-                .iter()
-                .filter(|worker| worker.thread.is_running())
-                .count(),
-            publishers: running(&threads.publishers),
+            workers: running(&self.workers),
+            publishers: running(&self.publishers),
         }
     }
 
@@ -248,11 +251,12 @@ impl Fleet {
         Ok(())
     }
 
-    /// Waits until every client has ended by itself or was stopped, then ends workers and
-    /// publishers within the builder's stop deadline, and reports.
+    /// Waits until every client has ended by itself or is told to stop, then stops what is left
+    /// within the builder's stop deadline, and reports.
     pub fn join(&self) -> Report {
-        // With no timeout there is no error.
-        let _ = self.wait_ended(Duration::MAX);
+        for client in self.clients.iter() {
+            client.core().wait_over();
+        }
         self.stop(self.stop_deadline)
     }
 
@@ -274,8 +278,15 @@ impl Fleet {
         self.stop_publishing.lock().take();
         self.clients.stop();
         let mut abandoned = Vec::new();
-        // Another stop under way has the threads; it does the same.
+        // Another stop under way has the threads; it does the same. On a thread of the fleet that
+        // one may be waiting for this very thread.
+        let is_own = self
+            .workers
+            .iter()
+            .chain(&self.publishers)
+            .any(Watch::is_current);
         let threads = match end {
+            _ if is_own => self.threads.try_lock(),
             Some(end) => self.threads.try_lock_until(end),
             None => Some(self.threads.lock()),
         };

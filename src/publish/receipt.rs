@@ -31,7 +31,6 @@ use crate::supervise::stop::deadline_after;
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "a receipt says how the message ended; drop it with `let _ =` or `drop` if nobody asks"]
 pub struct Receipt(Arc<Slot>);
 
 /// How a message ended well.

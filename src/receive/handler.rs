@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// What handlers, pub functions and state callbacks return. Any error converts with `?`.
+/// What handlers, pub functions and the dead-letter function return. Any error converts with `?`.
 ///
 /// ```
 /// use mqtt_fleet::{HandlerResult, Message};
@@ -25,9 +25,9 @@ pub type HandlerResult = Result<(), Box<dyn Error + Send + Sync>>;
 /// What happens when a handler or a pub function returns an error or panics. Each failure is
 /// logged and counted, and the first of each client is in the report, whatever the policy.
 ///
-/// A message whose handlers failed is acknowledged like any other: the broker would not send it
-/// again on this connection anyway. Use [`OnFailure::Retry`] and a dead-letter function to keep
-/// it.
+/// With [`OnFailure::Log`] and [`OnFailure::Retry`] a message whose handlers failed is
+/// acknowledged like any other: the broker would not send it again on this connection anyway. Use
+/// a dead-letter function to keep it. The policies that stop a client leave it unacknowledged.
 ///
 /// ```
 /// use mqtt_fleet::{Fleet, OnFailure};

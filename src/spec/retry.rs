@@ -72,7 +72,7 @@ impl Retry {
     }
 
     /// Treats permanent refusals as ordinary failed attempts: for brokers that answer "not
-    /// authorized" while they start. Defaults to off: repeated bad logins lock accounts.
+    /// authorized", or nonsense, while they start. Defaults to off: repeated bad logins lock accounts.
     #[must_use]
     pub fn refusals_too(mut self) -> Self {
         self.refusals = true;

@@ -1,4 +1,4 @@
-//! The data of one client, and the check that it can be used.
+//! The data of one client. `fleet/check.rs` checks it.
 
 use std::time::Duration;
 

@@ -16,7 +16,9 @@ macro_rules! counters {
         /// use mqtt_fleet::Stats;
         ///
         /// fn waiting(stats: &Stats) -> u64 {
-        ///     stats.received - stats.handled - stats.unmatched - stats.dropped - stats.repeated
+        ///     // While clients run, the figures may be a moment apart.
+        ///     let done = stats.handled + stats.unmatched + stats.dropped + stats.repeated;
+        ///     stats.received.saturating_sub(done)
         /// }
         /// assert_eq!(waiting(&Stats::default()), 0);
         /// ```
@@ -65,9 +67,9 @@ counters! {
     dropped,
     /// QoS 2 messages that the broker repeated: they were delivered before and are not again.
     repeated,
-    /// Calls of a handler that returned an error.
+    /// Calls of a handler or the dead-letter function that returned an error.
     handler_errors,
-    /// Calls of a handler that panicked.
+    /// Calls of a handler or the dead-letter function that panicked.
     handler_panics,
     /// Messages given to the dead-letter function.
     dead_letters,

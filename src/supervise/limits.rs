@@ -17,7 +17,8 @@ const MAPPINGS_PER_THREAD: u64 = 4;
 pub enum Resource {
     /// File descriptors of this process (`ulimit -n`); the soft limit is raised to the hard one.
     Descriptors,
-    /// Threads: the least of the kernel's, the user's and the control group's limit.
+    /// Threads: the least of what the kernel's limits (`threads-max`, `pid_max`, and
+    /// `max_map_count` at four mappings a thread) and the control group's `pids.max` leave.
     Threads,
 }
 

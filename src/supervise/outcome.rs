@@ -61,7 +61,8 @@ pub enum Outcome {
         message: String,
     },
     /// It did not end by the deadline. It makes no further attempt and ends by itself, at the
-    /// latest when its connect timeout has passed or its name look-up returns.
+    /// latest when its connect timeout has passed, or its name look-up or the credentials function
+    /// has returned.
     Abandoned {
         /// What it was doing.
         state: Box<ClientState>,
@@ -137,7 +138,7 @@ impl Failure {
         self.kind
     }
 
-    /// The client whose message, tick or state it was called for.
+    /// The client whose message or tick it was called for.
     pub fn client(&self) -> &str {
         &self.client
     }

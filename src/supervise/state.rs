@@ -130,7 +130,7 @@ impl StateChange {
         &self.state
     }
 
-    /// Why, where something went wrong. A refused subscription is announced as a change that
+    /// Why a connection was lost, an attempt failed, or all of them did. A refused subscription is announced as a change that
     /// leaves the client connected and has [`Cause::SubscriptionRefused`] here.
     pub fn cause(&self) -> Option<&Cause> {
         match &self.state {

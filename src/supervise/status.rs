@@ -49,7 +49,8 @@ pub enum WaitError {
     },
 }
 
-/// Written by the client's own thread (and once by its starter), read by everybody.
+/// The state is written by the client's own thread; failures come from whichever thread ran the
+/// function; everybody reads.
 #[derive(Debug)]
 pub(crate) struct Status {
     client: Arc<str>,
@@ -200,6 +201,20 @@ impl Status {
         self.wait(timeout, |inner| inner.state.is_ended())?;
         // The state just waited for does not change any more.
         Ok(self.outcome().unwrap_or(Outcome::Stopped))
+    }
+
+    /// Makes those who wait look again: something else that they wait for has changed.
+    pub(crate) fn nudge(&self) {
+        drop(self.inner.lock());
+        self.changed.notify_all();
+    }
+
+    /// Waits until the client has ended, or for something that is announced by a nudge.
+    pub(crate) fn wait_ended_or(&self, other: impl Fn() -> bool) {
+        let mut inner = self.inner.lock();
+        while !inner.state.is_ended() && !other() {
+            self.changed.wait(&mut inner);
+        }
     }
 
     fn wait(&self, timeout: Duration, reached: impl Fn(&Inner) -> bool) -> Result<(), WaitError> {

@@ -2,11 +2,11 @@
 
 use std::{
     io,
-    thread::{Builder, JoinHandle, current},
+    thread::{Builder, JoinHandle, ThreadId, current},
     time::Instant,
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, bounded};
 
 /// A running thread.
 #[derive(Debug)]
@@ -46,17 +46,17 @@ impl Thread {
         &self.name
     }
 
-    pub(crate) fn is_running(&self) -> bool {
-        self.handle
-            .as_ref()
-            .is_some_and(|handle| !handle.is_finished())
+    /// To see from elsewhere whether it runs and which it is, while somebody joins it.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch {
+            id: self.handle.as_ref().map(|handle| handle.thread().id()),
+            done: self.done.clone(),
+        }
     }
 
     /// Whether this is the thread of the caller, which it can't join.
     pub(crate) fn is_current(&self) -> bool {
-        self.handle
-            .as_ref()
-            .is_some_and(|handle| handle.thread().id() == current().id())
+        self.watch().is_current()
     }
 
     /// Joins the thread, waiting until the deadline at the latest (`None`: for ever). Says
@@ -81,6 +81,25 @@ impl Thread {
     }
 }
 
+/// A look at a thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Watch {
+    id: Option<ThreadId>,
+    done: Receiver<()>,
+}
+
+impl Watch {
+    /// Whether its body has neither returned nor unwound.
+    pub(crate) fn is_running(&self) -> bool {
+        self.done.try_recv() == Err(TryRecvError::Empty)
+    }
+
+    /// Whether this is the thread of the caller.
+    pub(crate) fn is_current(&self) -> bool {
+        self.id == Some(current().id())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -95,10 +114,10 @@ mod tests {
         })
         .unwrap();
         assert!(!thread.join_until(Some(Instant::now() + Duration::from_millis(10))));
-        assert!(thread.is_running());
+        assert!(thread.watch().is_running());
         drop(release);
         assert!(thread.join_until(None));
-        assert!(!thread.is_running());
+        assert!(!thread.watch().is_running());
         assert!(thread.join_until(None), "a second join is no wait");
     }
 }

@@ -4,9 +4,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod acks;
+mod birth;
 mod credentials;
 mod demo2;
+mod dispatch;
+mod handlers;
+mod handlers_that_publish;
 mod outcomes;
+mod overflow;
+mod publish;
+mod publish_again;
+mod pull;
 mod refusals;
 mod retry;
 mod signals;
@@ -15,6 +24,8 @@ mod start_limits;
 mod states;
 mod stop;
 mod stop_from;
+mod subscriptions;
 mod support;
 mod support_works;
 mod tidy;
+mod window;

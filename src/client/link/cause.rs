@@ -53,6 +53,16 @@ impl Context {
             other => return protocol(&other.to_string()),
         };
         match (error, self.address) {
+            // The codec's own error, of no operating system: the peer closed within a packet. It
+            // was to be a CONNACK, of four bytes, which leave a broker together.
+            (mqttbytes::Error::Io(error), Some(address))
+                if !self.connected && error.kind() == io::ErrorKind::Other =>
+            {
+                Cause::NotMqtt {
+                    address,
+                    message: "it closed after an answer that is no packet".to_owned(),
+                }
+            }
             (mqttbytes::Error::Io(error), _) => broken(&error),
             (mqttbytes::Error::OutgoingPacketTooLarge { pkt_size, max }, _) => Cause::TooLarge {
                 size: pkt_size,

@@ -70,9 +70,7 @@ pub(crate) fn request(item: Item) -> Request {
             Request::PubAck(PubAck::new(packet_id))
         }
         Item::Control(Control::Subscribe(filters)) => subscribe(filters),
-        Item::Control(Control::Unsubscribe(filter)) => {
-            Request::Unsubscribe(Unsubscribe::new(filter))
-        }
+        Item::Control(Control::Unsubscribe(filter)) => unsubscribe(vec![filter]),
         Item::Control(Control::Disconnect) => Request::Disconnect(Disconnect),
     }
 }
@@ -99,6 +97,13 @@ pub(crate) fn publish(message: Outgoing) -> Publish {
 
 pub(crate) fn subscribe(filters: Vec<(String, QoS)>) -> Request {
     Request::Subscribe(Subscribe::new_many(filters.into_iter().map(filter)))
+}
+
+pub(crate) fn unsubscribe(filters: Vec<String>) -> Request {
+    Request::Unsubscribe(Unsubscribe {
+        pkid: 0,
+        topics: filters,
+    })
 }
 
 pub(crate) fn filter((path, qos): (String, QoS)) -> SubscribeFilter {

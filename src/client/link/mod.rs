@@ -21,12 +21,16 @@ use rumqttc::{
 };
 
 use crate::{
-    client::link::{
-        bell::RumqttcBell,
-        cause::Context,
-        convert::{
-            network_options, options, outgoing, publish, qos_in, repeated, request, subscribe,
+    client::{
+        link::{
+            bell::RumqttcBell,
+            cause::Context,
+            convert::{
+                network_options, options, outgoing, publish, qos_in, repeated, request, subscribe,
+                unsubscribe,
+            },
         },
+        subscriptions::Opening,
     },
     publish::{
         flight::Repeat,
@@ -34,7 +38,7 @@ use crate::{
         outbox::{BATCH_BYTES, Backlog},
     },
     receive::message::Received,
-    spec::{qos::QoS, settings::Settings},
+    spec::settings::Settings,
     supervise::{cause::Cause, panic::caught},
 };
 
@@ -63,6 +67,9 @@ pub(crate) enum Happened {
     Subscribed {
         packet_id: u16,
         granted: Vec<bool>,
+    },
+    Unsubscribed {
+        packet_id: u16,
     },
     /// A PUBLISH was given to the encoder; 0 is the identifier of QoS 0.
     PublishWritten {
@@ -165,12 +172,12 @@ impl Link {
         Some(self.translate(event))
     }
 
-    /// Prepares what a new connection begins with: SUBSCRIBE, the birth message, then what the
+    /// Prepares what a new connection begins with: UNSUBSCRIBE and SUBSCRIBE, the birth message, then what the
     /// last connection of the same session sent and the broker did not acknowledge.
     pub(crate) fn begin(
         &mut self,
         session_present: bool,
-        subscriptions: Vec<Vec<(String, QoS)>>,
+        subscriptions: Opening,
         repeats: Vec<Repeat>,
         receives_qos2: bool,
     ) {
@@ -185,9 +192,10 @@ impl Link {
                 payload: birth.payload.clone(),
             }))
         });
-        self.opening = subscriptions
-            .into_iter()
-            .map(subscribe)
+        let unsubscribes = subscriptions.unsubscribe.into_iter().map(unsubscribe);
+        let subscribes = subscriptions.subscribe.into_iter().map(subscribe);
+        self.opening = unsubscribes
+            .chain(subscribes)
             .chain(born)
             .chain(repeats.into_iter().map(repeated))
             .collect();
@@ -333,6 +341,9 @@ impl Link {
                     .iter()
                     .map(|code| matches!(code, SubscribeReasonCode::Success(_)))
                     .collect(),
+            },
+            Event::Incoming(Packet::UnsubAck(ack)) => Happened::Unsubscribed {
+                packet_id: ack.pkid,
             },
             Event::Outgoing(rumqttc::Outgoing::Publish(packet_id)) => {
                 Happened::PublishWritten { packet_id }

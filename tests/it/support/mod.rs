@@ -4,3 +4,4 @@ pub(crate) mod fleet;
 pub(crate) mod mosquitto;
 pub(crate) mod proc;
 pub(crate) mod program;
+pub(crate) mod receiving;
