@@ -4,7 +4,6 @@ use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let broker = TestBroker::start()?; // or the URL of yours: "mqtt://10.0.0.5"
-    let logger = ClientSpec::new("logger", broker.url()).subscribe("temp/+", QoS::AtLeastOnce);
     let sensors = ClientSpec::new("sensor-{i}", broker.url())
         .publish_every(Duration::from_secs(1), |sensor| {
             let topic = format!("temp/{}", sensor.name());
@@ -13,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
         .times(20); // twenty threads, spread over the second
     let fleet = Fleet::builder()
-        .client(logger)
+        .client(ClientSpec::new("logger", broker.url()).subscribe("temp/+", QoS::AtLeastOnce))
         .clients(sensors)
         .on_message("temp/+", |message, _clients| {
             println!("{} = {}", message.topic(), message.text());
@@ -21,5 +20,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
         .start()?;
     let _running = fleet.wait_ended(Duration::from_secs(2));
-    Ok(print!("{}", fleet.stop(Duration::from_secs(1))))
+    print!("{}", fleet.stop(Duration::from_secs(1)));
+    Ok(())
 }

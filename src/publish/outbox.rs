@@ -579,7 +579,7 @@ impl Inner {
     fn expire_front(&mut self, max_age: Option<Duration>) {
         let Some(max_age) = max_age else { return };
         while let Some(front) = self.publishes.front() {
-            if !front.accepted_at.is_some_and(|at| at.elapsed() > max_age) {
+            if front.accepted_at.is_none_or(|at| at.elapsed() <= max_age) {
                 return;
             }
             if let Some(entry) = self.publishes.pop_front() {

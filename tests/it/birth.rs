@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mqtt_fleet::testing::{Direction, Packet, TestBroker};
+use mqtt_fleet::testing::{Direction, Packet, Seen, TestBroker};
 use mqtt_fleet::{ClientSpec, Fleet, QoS, Session};
 
 use crate::support::receiving::{PATIENCE, subscribed, tireless, wait_for_publishes};
@@ -99,9 +99,11 @@ fn it_precedes_what_is_repeated() {
     let fleet = subscribed(Fleet::builder().client(plant(&broker, Session::Kept)));
     let client = fleet.client("plant").unwrap();
     wait_for_publishes(&broker, "plant", 1);
-    crate::support::proc::wait_until("the birth is acknowledged", PATIENCE, || {
-        client.stats().acknowledged == 1
-    });
+    let acknowledged = |seen: &[Seen]| {
+        let mut sent = seen.iter().filter(|it| it.client == "plant");
+        sent.any(|it| matches!(it.packet, Packet::Puback { .. }))
+    };
+    broker.wait_for(acknowledged, PATIENCE).unwrap();
     broker.hold_acks(true);
     client
         .publish("t", QoS::AtLeastOnce, false, "first")

@@ -37,7 +37,7 @@ fn publish(fleet: &Fleet, qos: QoS, numbers: std::ops::Range<usize>) {
 
 fn wait_acknowledged(fleet: &Fleet, count: u64) {
     wait_until("all are acknowledged", PATIENCE, || {
-        fleet.stats().acknowledged == count
+        fleet.stats().published.acknowledged == count
     });
 }
 
@@ -61,7 +61,7 @@ fn what_is_published_while_disconnected_is_sent_afterwards() {
         let sent = sent(&broker);
         assert_eq!(numbers(&sent), (0..70).collect::<Vec<_>>());
         assert!(sent.iter().all(|it| !it.dup));
-        assert_eq!(fleet.stop(STOP).total().sent, 70);
+        assert_eq!(fleet.stop(STOP).total().published.finished(), 70);
     }
 }
 
@@ -85,7 +85,7 @@ fn cut_in_flight(session: Session, qos: QoS) -> (Vec<Publish>, Vec<Publish>) {
     assert_eq!(numbers(&after), (0..40).collect::<Vec<_>>());
     assert_eq!(broker.connects("plant"), 2);
     let stats = fleet.stop(STOP).total();
-    assert_eq!((stats.sent, stats.acknowledged), (60, 40));
+    assert_eq!((stats.published.accepted, stats.published.acknowledged), (40, 40));
     (before, after)
 }
 

@@ -87,7 +87,7 @@ fn a_full_window_holds_back_publishes_and_nothing_else() {
         broker.hold_acks(false);
         wait_for_publishes(&broker, "plant", 50);
         wait_until("all are acknowledged", PATIENCE, || {
-            client.stats().acknowledged == 50
+            client.stats().published.acknowledged == 50
         });
         assert_eq!(numbers(&broker), (0..50).collect::<Vec<_>>());
         assert_eq!(most_unacknowledged(&broker.seen()), 10);
@@ -143,7 +143,7 @@ fn acknowledgements_in_the_wrong_order_harm_nothing() {
         broker.release_acks_reversed("plant");
     }
     wait_until("all are acknowledged", PATIENCE, || {
-        client.stats().acknowledged == 1_000
+        client.stats().published.acknowledged == 1_000
     });
     assert_eq!(numbers(&broker), (0..1_000).collect::<Vec<_>>());
     assert_eq!(most_unacknowledged(&broker.seen()), 20);
@@ -167,7 +167,7 @@ fn a_window_that_refills_while_acknowledgements_come_in_reverse() {
         }
     }
     loop {
-        let acknowledged = client.stats().acknowledged as usize;
+        let acknowledged = client.stats().published.acknowledged as usize;
         if acknowledged == 1_000 {
             break;
         }
@@ -176,7 +176,7 @@ fn a_window_that_refills_while_acknowledgements_come_in_reverse() {
         broker.release_acks_reversed("plant");
         broker.hold_acks_of("plant", true);
         wait_until("some are acknowledged", PATIENCE, || {
-            client.stats().acknowledged as usize > acknowledged
+            client.stats().published.acknowledged as usize > acknowledged
         });
     }
     assert_eq!(numbers(&broker), (0..1_000).collect::<Vec<_>>());
