@@ -85,7 +85,10 @@ fn cut_in_flight(session: Session, qos: QoS) -> (Vec<Publish>, Vec<Publish>) {
     assert_eq!(numbers(&after), (0..40).collect::<Vec<_>>());
     assert_eq!(broker.connects("plant"), 2);
     let stats = fleet.stop(STOP).total();
-    assert_eq!((stats.published.accepted, stats.published.acknowledged), (40, 40));
+    assert_eq!(
+        (stats.published.accepted, stats.published.acknowledged),
+        (40, 40)
+    );
     (before, after)
 }
 

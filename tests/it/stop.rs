@@ -227,7 +227,7 @@ fn a_blocked_publisher_is_released_with_its_message() {
     });
     assert_eq!(error.kind(), PublishErrorKind::Ended);
     assert_eq!(error.payload(), "2");
-    assert_eq!(client.queued(), 1, "the first one was never sent");
+    assert_eq!(client.ledger().unsent, 1, "the first one was never sent");
 }
 
 /// Fails if clients are stopped one after the other, or if one of many goes without DISCONNECT.

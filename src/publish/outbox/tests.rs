@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{publish::receipt::ReceiptError, supervise::thread::Thread};
+use crate::{publish::receipt::ReceiptError, spec::qos::QoS, supervise::thread::Thread};
 
 struct Recorder(Sender<Item>);
 

@@ -10,25 +10,21 @@
 //! The outbox also keeps the ledger: a message is in the queue, in the bell, in the network
 //! thread's hands, in flight, or in one of the ledger's buckets, and changes place under the lock.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod books;
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
     publish::{
-        flight::{Flight, Flying, Repeat},
-        message::{Control, Item, Outgoing, Parcel, Progress, Stub},
-        receipt::{Fate, Receipt, Slot, Slots},
+        flight::{Flight, Repeat},
+        message::{Control, Item, Outgoing, Parcel, Progress},
+        outbox::books::{Books, Entry, Listener},
+        receipt::{Fate, Receipt, Slots},
         window::{Ahead, Window},
     },
-    spec::{
-        outbox::{Offline, OutboxOverflow, OutboxSettings, Replay},
-        qos::QoS,
-    },
+    spec::outbox::{Offline, OutboxOverflow, OutboxSettings, Replay},
     supervise::ledger::Ledger,
 };
 
@@ -58,58 +54,13 @@ pub(crate) enum Patience {
     Until(Option<Instant>),
 }
 
-/// What the network thread does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Listener {
-    /// It has no connection: nothing rings, messages wait.
-    Away,
-    /// It runs, or the bell that will wake it is out.
-    Awake,
-    /// It sleeps inside rumqttc, and nothing that would wake it is under way.
-    Asleep,
-    /// It stops or has ended: nothing is taken any more.
-    Gone,
-}
-
 pub(crate) struct Outbox {
     settings: OutboxSettings,
-    inner: Mutex<Inner>,
+    inner: Mutex<Books>,
     /// Room for a publish, or no use waiting for it.
     room: Condvar,
     /// Nothing is in progress any more, or no use waiting for it.
     drained: Condvar,
-}
-
-struct Inner {
-    listener: Listener,
-    /// Nothing is taken any more, but what is here still goes out.
-    draining: bool,
-    bell: Option<Box<dyn Bell>>,
-    bell_out: bool,
-    /// What is left of the publish that is the bell.
-    ringing: Option<Ringing>,
-    controls: VecDeque<Control>,
-    publishes: VecDeque<Entry>,
-    /// Publishes that the network thread has taken and not yet reported on.
-    in_hand: usize,
-    flight: Flight,
-    window: Window,
-    slots: Slots,
-    ledger: Ledger,
-}
-
-/// An accepted message that waits.
-#[derive(Debug)]
-struct Entry {
-    message: Outgoing,
-    slot: Arc<Slot>,
-    /// Known only where there is an age limit.
-    accepted_at: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Ringing {
-    stub: Stub,
 }
 
 impl Outbox {
@@ -117,7 +68,7 @@ impl Outbox {
         let window = Window::new(settings.window);
         Self {
             settings,
-            inner: Mutex::new(Inner {
+            inner: Mutex::new(Books {
                 listener: Listener::Away,
                 draining: false,
                 bell: None,
@@ -266,7 +217,7 @@ impl Outbox {
         self.close();
         let mut inner = self.inner.lock();
         inner.bell = None;
-        if let Some(Ringing { stub }) = inner.ringing.take() {
+        if let Some(stub) = inner.ringing.take() {
             inner.end(stub.slot, Fate::Unsent);
         }
         for slot in inner.flight.take().into_iter().filter_map(|it| it.slot) {
@@ -343,7 +294,7 @@ impl Outbox {
             inner.flight.returned(packet_id, message);
         }
         inner.flight.forget_births();
-        if let Some(Ringing { stub }) = inner.ringing.take() {
+        if let Some(stub) = inner.ringing.take() {
             match backlog.unwritten {
                 Some(message) => inner.put_back(message, stub),
                 // It was written, so far as rumqttc knows, and rumqttc keeps no QoS 0 message.
@@ -411,7 +362,7 @@ impl Outbox {
         true
     }
 
-    fn ring_if_asleep(&self, inner: &mut Inner) {
+    fn ring_if_asleep(&self, inner: &mut Books) {
         if inner.listener != Listener::Asleep {
             return;
         }
@@ -425,7 +376,7 @@ impl Outbox {
     }
 
     /// Tells who waits for the end of everything.
-    fn told(&self, inner: &Inner) {
+    fn told(&self, inner: &Books) {
         if inner.draining && inner.in_progress() == 0 {
             self.drained.notify_all();
         }
@@ -439,161 +390,6 @@ pub(crate) struct Backlog {
     pub(crate) unwritten: Option<Outgoing>,
     /// What was written and not acknowledged.
     pub(crate) unacknowledged: Vec<(u16, Outgoing)>,
-}
-
-impl Inner {
-    /// The next item that the window admits. Acknowledgements never wait for the window.
-    fn take(&mut self, max_age: Option<Duration>, ahead: &mut Ahead) -> Option<Parcel> {
-        let takes_id =
-            |control: &Control| matches!(control, Control::Subscribe(_) | Control::Unsubscribe(_));
-        let at = match self.window.admits_subscribe(*ahead) {
-            true => Some(0),
-            false => self.controls.iter().position(|control| !takes_id(control)),
-        };
-        if let Some(control) = at.and_then(|at| self.controls.remove(at)) {
-            ahead.identifiers += u16::from(takes_id(&control));
-            return Some(Parcel {
-                item: Item::Control(control),
-                stub: None,
-            });
-        }
-        self.expire_front(max_age);
-        let takes_id = self.publishes.front()?.message.qos != QoS::AtMostOnce;
-        if takes_id && !self.window.admits_publish(*ahead) {
-            // A QoS 0 message behind it waits too: order is kept.
-            return None;
-        }
-        let entry = self.publishes.pop_front()?;
-        ahead.identifiers += u16::from(takes_id);
-        ahead.publishes += u16::from(takes_id);
-        let copy = (entry.message.qos == QoS::ExactlyOnce).then(|| entry.message.clone());
-        Some(Parcel {
-            item: Item::Publish(entry.message),
-            stub: Some(Stub {
-                slot: entry.slot,
-                accepted_at: entry.accepted_at,
-                copy,
-            }),
-        })
-    }
-
-    /// Hands a parcel to rumqttc's channel: the bell.
-    fn ring(&mut self, parcel: Parcel) {
-        let rung = match &self.bell {
-            Some(bell) => bell.ring(parcel.item),
-            None => Err(parcel.item),
-        };
-        match (rung, parcel.stub) {
-            (Ok(()), stub) => {
-                self.listener = Listener::Awake;
-                self.bell_out = true;
-                self.ringing = stub.map(|stub| Ringing { stub });
-            }
-            // rumqttc's channel is never full while at most one item is in it. Should it refuse
-            // all the same, nothing is lost: the next packet or ping wakes the thread.
-            (Err(Item::Publish(message)), Some(stub)) => self.put_back(message, stub),
-            (Err(Item::Control(control)), _) => self.controls.push_front(control),
-            (Err(Item::Publish(_)), None) => {}
-        }
-    }
-
-    /// A message that was taken and not sent. It is older than all that waits, and it was
-    /// accepted: the capacity does not count.
-    fn put_back(&mut self, message: Outgoing, stub: Stub) {
-        self.publishes.push_front(Entry {
-            message,
-            slot: stub.slot,
-            accepted_at: stub.accepted_at,
-        });
-    }
-
-    /// Takes note of one step. `written` is what a QoS 0 message ends with once it is written.
-    fn apply(&mut self, step: Progress, written: Fate) {
-        match step {
-            Progress::Fed { packet_id, stub } => {
-                self.in_hand -= 1;
-                self.out(packet_id, stub, written);
-            }
-            Progress::Written { packet_id } => {
-                self.bell_out = false;
-                match self.ringing.take() {
-                    Some(Ringing { stub }) => self.out(packet_id, stub, written),
-                    // A birth message, or one that is repeated and in flight already.
-                    None if packet_id != 0 && !self.flight.contains(packet_id) => {
-                        self.window.published(packet_id);
-                        self.flight.push(Flying {
-                            packet_id,
-                            slot: None,
-                            accepted_at: None,
-                            message: None,
-                            released: false,
-                        });
-                    }
-                    None => {}
-                }
-            }
-            Progress::Used { packet_id } => self.window.used(packet_id),
-            Progress::Heard => self.bell_out = false,
-            Progress::Acknowledged { packet_id } => {
-                self.window.acknowledged(packet_id);
-                if let Some(slot) = self.flight.land(packet_id).and_then(|it| it.slot) {
-                    self.end(slot, Fate::Acknowledged);
-                }
-            }
-            Progress::Released { packet_id } => self.flight.release(packet_id),
-        }
-    }
-
-    /// A publish was given to the encoder under this identifier.
-    fn out(&mut self, packet_id: u16, stub: Stub, written: Fate) {
-        if packet_id == 0 {
-            return self.end(stub.slot, written);
-        }
-        self.window.published(packet_id);
-        self.flight.push(Flying {
-            packet_id,
-            slot: Some(stub.slot),
-            accepted_at: stub.accepted_at,
-            message: stub.copy,
-            released: false,
-        });
-    }
-
-    /// A message has come to its end.
-    fn end(&mut self, slot: Arc<Slot>, fate: Fate) {
-        let bucket = match fate {
-            Fate::Acknowledged => &mut self.ledger.acknowledged,
-            Fate::Sent => &mut self.ledger.sent,
-            Fate::Expired => &mut self.ledger.expired,
-            Fate::Dropped => &mut self.ledger.dropped,
-            Fate::ConnectionLost | Fate::SessionLost | Fate::NotAcknowledged => {
-                &mut self.ledger.failed
-            }
-            Fate::Unsent => &mut self.ledger.unsent,
-        };
-        *bucket += 1;
-        self.slots.close(slot, fate);
-    }
-
-    /// Ends the messages at the front that are too old. Those behind them are younger.
-    fn expire_front(&mut self, max_age: Option<Duration>) {
-        let Some(max_age) = max_age else { return };
-        while let Some(front) = self.publishes.front() {
-            if front.accepted_at.is_none_or(|at| at.elapsed() <= max_age) {
-                return;
-            }
-            if let Some(entry) = self.publishes.pop_front() {
-                self.end(entry.slot, Fate::Expired);
-            }
-        }
-    }
-
-    fn in_progress(&self) -> usize {
-        self.publishes.len()
-            + self.in_hand
-            + usize::from(self.ringing.is_some())
-            + self.flight.accepted()
-    }
 }
 
 #[cfg(test)]
