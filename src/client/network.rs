@@ -324,14 +324,8 @@ impl Network {
     }
 
     fn subscribed(&mut self, packet_id: u16, granted: &[bool]) {
-        let refused = {
-            let mut subscriptions = self.core.subscriptions.lock();
-            let refused = subscriptions.answered(packet_id, granted);
-            let all_answered = subscriptions.all_answered();
-            self.answered |= all_answered;
-            self.core.status.set_subscribed(all_answered);
-            refused
-        };
+        let refused = self.core.subscriptions.lock().answered(packet_id, granted);
+        // Told without the lock: a logger is foreign code.
         for filter in refused {
             log::warn!("client {}: the broker refused {filter:?}", self.core.name);
             self.core.counters.refused_subscriptions.increment();
@@ -339,6 +333,13 @@ impl Network {
             if self.on_refused_subscription == RefusedSubscription::EndClient {
                 self.ending = Some(Outcome::SubscriptionRefused { filter });
             }
+        }
+        {
+            // Last: whoever waits for the answers finds the refusals told.
+            let subscriptions = self.core.subscriptions.lock();
+            let all_answered = subscriptions.all_answered();
+            self.answered |= all_answered;
+            self.core.status.set_subscribed(all_answered);
         }
         if self.ending.is_some() {
             self.core.stop();
