@@ -64,7 +64,6 @@
 //! [`Fleet`], [`Client`], [`Clients`], [`StopHandle`], [`Messages`] and [`StateChanges`] can be
 //! used from any thread. All but the fleet are cheap clones of something shared; only dropping
 //! the [`Fleet`] stops it. No function of yours is called with a lock of this crate held.
-//! [`Fleet::threads`] waits for a stop that is under way, so that it has no place in a handler.
 //!
 //! # Messages and acknowledgement
 //!
@@ -93,18 +92,24 @@
 //! # Publishing
 //!
 //! `Ok` from [`Client::publish`] and its kin means that the message is in the client's outbox: a
-//! bounded queue ([`ClientSpec::outbox_capacity`]) that outlives connections. It says nothing of
-//! the broker; there is no receipt yet. [`Stats::sent`] and [`Stats::acknowledged`] count.
+//! bounded queue ([`ClientSpec::outbox_capacity`]) that outlives connections. From then on it ends
+//! in exactly one bucket of the [`Ledger`], and the [`Receipt`] says in which: acknowledged (QoS 1
+//! and 2), sent (QoS 0), expired, dropped, failed, or unsent. `docs/GUARANTEES.md` has the whole
+//! table.
 //!
-//! - While the client is not connected the outbox fills. Then `publish` waits, `try_publish`
-//!   fails with [`PublishErrorKind::Full`], and the error gives topic and payload back.
+//! - While the client is not connected the outbox fills, or refuses ([`ClientSpec::offline`]).
+//!   When it is full, `publish` waits, `try_publish` fails with [`PublishErrorKind::Full`], and the
+//!   error gives topic and payload back; or the oldest one is dropped
+//!   ([`ClientSpec::outbox_overflow`]).
 //! - Messages leave in the order in which they were taken. At most [`ClientSpec::window`] of QoS
-//!   1 and 2 are unacknowledged at once; the others wait behind them.
+//!   1 and 2 are unacknowledged at once; the others wait behind them. What waits is written
+//!   together, with one call of the system for up to 7,000 bytes.
 //! - After a reconnect, unacknowledged messages are sent again before what waits in the outbox:
-//!   with a session under the same identifier and marked as duplicates, without one as new. A
-//!   QoS 0 message that was on its way when the connection broke may be lost.
+//!   with a session under the same identifier and marked as duplicates, without one as new
+//!   ([`ClientSpec::replay`]). A QoS 0 message that was being written when the connection broke
+//!   ends as failed: it must not be repeated.
 //! - [`ClientSpec::birth`] follows each CONNACK, behind SUBSCRIBE and before everything else.
-//! - What is in the outbox when the client ends is not sent.
+//! - What is in the outbox when the client ends is not sent; see [`Fleet::stop_draining`].
 //! - Topics and packet sizes are checked at the call: [`PublishErrorKind::Topic`],
 //!   [`PublishErrorKind::TooLarge`].
 //!
@@ -145,9 +150,11 @@
 //!   panic stops everything too.
 //! - [`Client::stop`] ends one client, [`Clients::stop`] and [`StopHandle::stop`] all of them.
 //!   They never wait and can be called from anywhere.
-//! - [`Fleet::join`] and [`FleetBuilder::run`] wait until every client has ended, however long
-//!   that takes; their deadline is for the workers and publishers after that. A second signal
-//!   ends the process at once, with code 130.
+//! - [`Fleet::stop_draining`] first lets received messages be handled and outboxes empty
+//!   themselves, as far as its deadline allows.
+//! - [`Fleet::join`] and [`FleetBuilder::run`] wait until every client has ended or is told to
+//!   stop, and stop what is left by [`FleetBuilder::stop_deadline`]. A second signal ends the
+//!   process at once, with code 130.
 //!
 //! # Failures
 //!
@@ -156,15 +163,15 @@
 //! | a spec, a limit, a thread | nothing runs | [`StartError`] from [`FleetBuilder::start`] |
 //! | an attempt, a connection | retry | [`StateChange`], [`Stats`] |
 //! | all attempts of an outage; a refusal | that client ends | [`Outcome`], in the [`Report`] |
-//! | a subscription | the client runs on without it | [`Cause::SubscriptionRefused`], [`ClientReport::refused_subscriptions`] |
+//! | a subscription | the client runs on without it, or ends ([`RefusedSubscription`]) | [`Cause::SubscriptionRefused`], [`ClientReport::refused_subscriptions`] |
 //! | a handler, a pub function, by error or panic | [`OnFailure`] | [`Stats`], [`Failure`] in the report |
 //! | the state callback, by panic | nothing | the log |
 //! | a client's own thread, by panic | that client ends | [`Outcome::Panicked`] |
 //!
 //! Panics are caught where they unwind; with `panic = "abort"` they end the process.
 //! [`Report::exit_code`] is 1 if a client ended without being stopped, a handler or pub function
-//! failed, a subscription was refused, or a thread was abandoned; else 0. [`Error`] has a variant for each error of a [`Fleet`] and its clients, so that one
-//! `?` serves a whole program.
+//! failed, a subscription was refused, or a thread was abandoned; else 0. [`Error`] has a variant
+//! for each error of a [`Fleet`] and its clients, so that one `?` serves a whole program.
 //!
 //! # Log levels
 //!
