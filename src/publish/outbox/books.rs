@@ -214,4 +214,19 @@ impl Books {
             + usize::from(self.ringing.is_some())
             + self.flight.accepted()
     }
+
+    /// Whether an item that the window admits waits here while the network thread sleeps and no
+    /// bell is out: the bell was lost. Every change is made under the lock, so that looking after
+    /// each call sees every state that threads can see.
+    #[cfg(test)]
+    pub(super) fn is_stuck(&self) -> bool {
+        let front = self.publishes.front().map(|entry| entry.message.qos);
+        let admitted = match front {
+            None => false,
+            Some(QoS::AtMostOnce) => true,
+            Some(_) => self.window.admits_publish(Ahead::default()),
+        };
+        let waits = admitted || !self.controls.is_empty();
+        self.listener == Listener::Asleep && (self.bell_out || waits)
+    }
 }
