@@ -43,6 +43,8 @@ fn an_idle_client_disconnects() {
     let broker = TestBroker::start().unwrap();
     let fleet = start([spec("idle", &broker)]);
     fleet.wait_connected(PATIENCE).unwrap();
+    // It is given the time to fall asleep, of which nothing tells.
+    fleet.wait_ended(Duration::from_millis(100)).unwrap_err();
     stopped_cleanly(&fleet);
     broker.wait_disconnected("idle", PATIENCE).unwrap();
     assert_eq!(n_disconnects(&broker, "idle"), 1);
