@@ -212,8 +212,9 @@ impl ClientSpec {
         self
     }
 
-    /// How many published messages of QoS 1 and 2 may be unacknowledged at once, 1 to 10,000.
-    /// Defaults to 100.
+    /// How many published messages of QoS 1 and 2 may be unacknowledged at once, 1 to 10,000. For
+    /// QoS 2 not more than the broker takes: mosquitto 2.0 acknowledges what exceeds its
+    /// `max_inflight_messages`, 20 unless configured, and then loses it. Defaults to 100.
     #[must_use]
     pub fn window(mut self, messages: u16) -> Self {
         self.settings.window = messages;
