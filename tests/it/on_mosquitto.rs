@@ -22,12 +22,11 @@ fn round_trips_through_handlers() {
     };
     round_trips(&mosquitto, QoS::AtMostOnce, 100);
     round_trips(&mosquitto, QoS::AtLeastOnce, 100);
-    // As many as mosquitto takes at QoS 2 by default.
+    // What exceeds its `max_inflight_messages` mosquitto acknowledges to the end and never delivers.
     round_trips(&mosquitto, QoS::ExactlyOnce, 20);
 }
 
-/// Fails as long as the default window is larger than what mosquitto takes at QoS 2 by default: what
-/// exceeds its `max_inflight_messages` of 20 it acknowledges to the end and never delivers.
+/// Fails as long as the default window is larger than what mosquitto takes at QoS 2.
 #[test]
 #[ignore = "the default window is 100, and mosquitto 2.0.11 loses QoS 2 messages beyond 20"]
 fn round_trips_at_qos_2_with_the_default_window() {
@@ -269,8 +268,7 @@ fn two_hundred_clients_publish_and_receive() {
     assert_eq!(report.exit_code(), 0, "{report}");
 }
 
-/// Fails when a stop leaves without DISCONNECT: the broker would publish the will. The birth message is
-/// there, and retained.
+/// Fails when a stop leaves without DISCONNECT (the will is published), or no birth message is retained.
 #[test]
 fn a_stop_is_no_loss() {
     let Some(mosquitto) = Mosquitto::start() else {
