@@ -133,6 +133,7 @@ impl Network {
         self.was_connected = true;
         self.begin(session_present);
         let ended = self.iterate();
+        let said_goodbye = ended.is_ok();
         let lost = match ended {
             Err(cause) if !self.core.stop.is_raised() => Some(cause),
             _ => None,
@@ -150,7 +151,7 @@ impl Network {
             );
         }
         let answered = self.core.subscriptions.lock().all_answered();
-        self.hang_up();
+        self.hang_up(said_goodbye);
         match lost {
             None => After::Pause(Duration::ZERO),
             Some(_) if answered && since.elapsed() >= self.attempts.stable_after() => {
@@ -277,23 +278,29 @@ impl Network {
 
     /// The connection is over: what came on it is delivered, what belonged to it is void, and
     /// what was still to be sent waits for the next one.
-    fn hang_up(&mut self) {
-        while let Some(happened) = self.link.buffered() {
-            match happened {
-                Happened::Received(received) => {
-                    // Out of identifiers ends a connection, and this one has ended.
-                    let _ = self.dispatch.deliver(received, &self.source);
-                }
-                Happened::Acknowledged { packet_id } => {
-                    self.core.counters.acknowledged.increment();
-                    self.window.acknowledged(packet_id);
-                }
-                // Packets "written" after the loss never left, but rumqttc gave them their place.
-                Happened::PublishWritten { packet_id } if packet_id != 0 => {
-                    self.window.published(packet_id);
-                }
-                _ => {}
+    fn hang_up(&mut self, said_goodbye: bool) {
+        let (link, source, core) = (&mut self.link, &self.source, &self.core);
+        let (dispatch, window) = (&self.dispatch, &mut self.window);
+        let mut note = |happened| match happened {
+            Happened::Received(received) => {
+                // Out of identifiers ends a connection, and this one has ended.
+                let _ = dispatch.deliver(received, source);
             }
+            Happened::Acknowledged { packet_id } => {
+                core.counters.acknowledged.increment();
+                window.acknowledged(packet_id);
+            }
+            // Packets "written" after the loss never left, but rumqttc gave them their place.
+            Happened::PublishWritten { packet_id } if packet_id != 0 => {
+                window.published(packet_id);
+            }
+            _ => {}
+        };
+        while let Some(happened) = link.buffered() {
+            note(happened);
+        }
+        if said_goodbye {
+            link.linger(note);
         }
         self.source.acks.forget();
         // Before rumqttc's channel is emptied: no bell rings into it afterwards.
