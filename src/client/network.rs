@@ -27,6 +27,11 @@ use crate::{
 /// The standard does not have SUBSCRIBE repeated, so that an unanswered one stays unanswered.
 const SUBACK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A connection begins with this many SUBSCRIBE and UNSUBSCRIBE packets at most: so many
+/// identifiers are kept free for them beside a full flight. More go through the outbox, which asks
+/// the window.
+const MOST_AT_ONCE: usize = 16;
+
 /// Everything a network thread has.
 pub(crate) struct Network {
     pub(crate) core: Arc<Core>,
@@ -145,6 +150,7 @@ impl Network {
         self.was_connected = true;
         self.begin(session_present);
         let ended = self.iterate();
+        let said_goodbye = ended.is_ok();
         let lost = match ended {
             Err(cause) if !self.core.stop.is_raised() => Some(cause),
             _ => None,
@@ -161,7 +167,7 @@ impl Network {
                 self.core.broker
             );
         }
-        self.hang_up();
+        self.hang_up(said_goodbye);
         match lost {
             None => After::Pause(Duration::ZERO),
             Some(_) if self.answered && since.elapsed() >= self.attempts.stable_after() => {
@@ -183,12 +189,16 @@ impl Network {
             self.source.acks.forget_session();
         }
         let mut subscriptions = self.core.subscriptions.lock();
-        let opening = subscriptions.connected(session_present, self.core.max_packet_size);
+        let mut opening = subscriptions.connected(session_present, self.core.max_packet_size);
+        let rest = opening.split_off(MOST_AT_ONCE);
         // Under the same lock: from here on `subscribe` sends its packets itself.
         let repeats = self.core.outbox.connected(session_present);
         let receives_qos2 = subscriptions.any_exactly_once();
         self.link
             .begin(session_present, opening, repeats, receives_qos2);
+        for packet in rest {
+            self.core.outbox.control(packet);
+        }
         self.core
             .status
             .set(ClientState::Connected { session_present });
@@ -348,27 +358,31 @@ impl Network {
 
     /// The connection is over: what came on it is delivered, what belonged to it is void, and
     /// what was still to be sent waits for the next one.
-    fn hang_up(&mut self) {
-        while let Some(happened) = self.link.buffered() {
-            match happened {
-                Happened::Received(received) => {
-                    // Out of identifiers ends a connection, and this one has ended.
-                    let _ = self.dispatch.deliver(received, &self.source);
-                }
-                // What the broker said counts, and so does what rumqttc took from its channel:
-                // the outbox has to know that it is not there any more.
-                Happened::Acknowledged { packet_id } => {
-                    self.progress.push(Progress::Acknowledged { packet_id });
-                }
-                Happened::Released { packet_id } => {
-                    self.progress.push(Progress::Released { packet_id });
-                }
-                Happened::Completed { packet_id } => self.source.acks.completed(packet_id),
-                Happened::PublishWritten { packet_id } => {
-                    self.progress.push(Progress::Written { packet_id });
-                }
-                _ => {}
+    fn hang_up(&mut self, said_goodbye: bool) {
+        let (link, source, progress) = (&mut self.link, &self.source, &mut self.progress);
+        let dispatch = &self.dispatch;
+        let mut note = |happened| match happened {
+            Happened::Received(received) => {
+                // Out of identifiers ends a connection, and this one has ended.
+                let _ = dispatch.deliver(received, source);
             }
+            // What the broker said counts, and so does what rumqttc took from its channel: the
+            // outbox has to know that it is not there any more.
+            Happened::Acknowledged { packet_id } => {
+                progress.push(Progress::Acknowledged { packet_id });
+            }
+            Happened::Released { packet_id } => progress.push(Progress::Released { packet_id }),
+            Happened::Completed { packet_id } => source.acks.completed(packet_id),
+            Happened::PublishWritten { packet_id } => {
+                progress.push(Progress::Written { packet_id });
+            }
+            _ => {}
+        };
+        while let Some(happened) = link.buffered() {
+            note(happened);
+        }
+        if said_goodbye {
+            link.linger(note);
         }
         self.source.acks.forget();
         let link = &mut self.link;

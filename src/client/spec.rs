@@ -213,8 +213,10 @@ impl ClientSpec {
         self
     }
 
-    /// How many published messages of QoS 1 and 2 may be unacknowledged at once, 1 to 10,000.
-    /// Defaults to 100.
+    /// How many published messages of QoS 1 and 2 may be unacknowledged at once, 1 to 10,000. Of
+    /// QoS 2 there are never more than 20: mosquitto 2.0 completes the exchange for those that
+    /// exceed its `max_inflight_messages`, 20 unless configured, and then loses them. Defaults to
+    /// 100.
     #[must_use]
     pub fn window(mut self, messages: u16) -> Self {
         self.settings.outbox.window = messages;

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use crate::spec::qos::QoS;
+use crate::{publish::message::Control, spec::qos::QoS};
 
 /// The subscriptions of one client. They outlive connections.
 #[derive(Debug, Default)]
@@ -51,6 +51,15 @@ struct Farewell {
 pub(crate) struct Opening {
     pub(crate) unsubscribe: Vec<Vec<String>>,
     pub(crate) subscribe: Vec<Vec<(String, QoS)>>,
+}
+
+impl Opening {
+    /// Keeps `n` packets and returns the SUBSCRIBEs beyond them.
+    pub(crate) fn split_off(&mut self, n: usize) -> Vec<Control> {
+        let left = n.saturating_sub(self.unsubscribe.len());
+        let rest = self.subscribe.split_off(left.min(self.subscribe.len()));
+        rest.into_iter().map(Control::Subscribe).collect()
+    }
 }
 
 impl Subscriptions {

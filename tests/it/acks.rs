@@ -6,6 +6,7 @@ use crossbeam_channel::unbounded;
 use mqtt_fleet::testing::{Direction, Packet, TestBroker};
 use mqtt_fleet::{ClientSpec, Fleet, FleetBuilder, QoS, Session};
 
+use crate::support::proc::wait_until;
 use crate::support::receiving::{
     Gate, PATIENCE, count_in, gate, pubacks, publishes, reconnect, subscribed, take, tireless,
     wait_for_in,
@@ -233,8 +234,10 @@ fn what_was_never_pulled_is_never_acknowledged() {
     // One is taken and dropped, so that all are known to have come.
     drop(fleet.messages().recv_timeout(PATIENCE).unwrap());
     wait_for_in(&broker, "plant", 1, is_puback);
-    crate::support::proc::wait_until("all have come", PATIENCE, || fleet.messages().len() == 9);
+    wait_until("all have come", PATIENCE, || fleet.messages().len() == 9);
+    let client = fleet.client("plant").unwrap().clone();
     drop(fleet);
+    assert_eq!(client.stats().handled, 1, "nobody handled the others");
     broker.wait_disconnected("plant", PATIENCE).unwrap();
     assert_eq!(count_in(&broker.seen(), "plant", is_puback), 1);
     // The broker still has them for the next one of this name.

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use mqtt_fleet::testing::{Direction, TestBroker};
+use mqtt_fleet::testing::{Direction, Packet, TestBroker};
 use mqtt_fleet::{ClientSpec, Fleet, PublishErrorKind, QoS, TopicError};
 
 use crate::support::proc::wait_until;
@@ -113,14 +113,13 @@ fn after_a_stop_nothing_is_taken() {
         .try_publish("t", QoS::AtLeastOnce, false, "0")
         .unwrap();
     thread::scope(|scope| {
-        let waiting: Vec<_> = (0..3)
-            .map(|_| scope.spawn(|| client.publish("t", QoS::AtLeastOnce, false, "1")))
-            .collect();
-        let long = Duration::from_secs(1_000);
-        let timed =
-            scope.spawn(move || client.publish_timeout("t", QoS::AtLeastOnce, false, "1", long));
+        let publish = || client.publish_timeout("t", QoS::AtLeastOnce, false, "1", PATIENCE);
+        let waiting: Vec<_> = (0..3).map(|_| scope.spawn(publish)).collect();
+        // Meanwhile those wait: nothing shows from outside when they begin to.
+        let impatient = client.publish_timeout("t", QoS::AtLeastOnce, false, "1", 5 * MOMENT);
+        assert_eq!(impatient.unwrap_err().kind(), PublishErrorKind::Timeout);
         client.stop();
-        for call in waiting.into_iter().chain([timed]) {
+        for call in waiting {
             let error = call.join().unwrap().unwrap_err();
             assert_eq!(error.kind(), PublishErrorKind::Ended);
             assert_eq!(error.into_message(), ("t".to_owned(), "1".into()));
@@ -135,6 +134,36 @@ fn after_a_stop_nothing_is_taken() {
         assert_eq!(result.unwrap_err().kind(), PublishErrorKind::Ended);
     }
     assert_eq!(fleet.stop(STOP).total().published.accepted, 1);
+}
+
+/// Fails when a stop in the middle of traffic leaves without DISCONNECT, or after it sends on.
+#[test]
+fn a_stop_amid_traffic_ends_with_disconnect() {
+    let broker = TestBroker::start().unwrap();
+    let template = ClientSpec::new("dev-{i}", broker.url()).subscribe("to/{i}", QoS::AtLeastOnce);
+    let fleet = subscribed(Fleet::builder().clients(template.times(10)));
+    thread::scope(|scope| {
+        for (n, client) in fleet.clients().iter().enumerate() {
+            let topic = format!("to/{n}");
+            let publish = move || client.publish(topic.as_str(), QoS::AtLeastOnce, false, "1");
+            scope.spawn(move || while publish().is_ok() {});
+        }
+        wait_until("all are at it", PATIENCE, || {
+            fleet.clients().iter().all(|it| it.stats().received > 10)
+        });
+        let report = fleet.stop(STOP);
+        assert_eq!(report.exit_code(), 0, "{report}");
+    });
+    for client in fleet.clients().iter() {
+        let id = client.client_id();
+        broker.wait_disconnected(id, PATIENCE).unwrap();
+        let seen = broker.seen();
+        let mut from_it = seen
+            .iter()
+            .filter(|it| it.client == id && it.direction == Direction::In);
+        let last = from_it.next_back().unwrap();
+        assert_eq!(last.packet, Packet::Disconnect);
+    }
 }
 
 /// Fails when the size is counted wrong by one byte, or when a packet that is too large comes to

@@ -13,6 +13,7 @@ use std::{
     net::SocketAddr,
     pin::pin,
     task::{Context as TaskContext, Poll, Waker},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -41,6 +42,9 @@ use crate::{
     spec::settings::Settings,
     supervise::{cause::Cause, panic::caught},
 };
+
+/// How long a broker may take to close the connection after DISCONNECT.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// At most one bell is in rumqttc's channel; one more is room for nothing that should happen.
 const CHANNEL_CAPACITY: usize = 2;
@@ -265,6 +269,26 @@ impl Link {
             .eventloop
             .pending
             .push_front(Request::Disconnect(Disconnect));
+    }
+
+    /// DISCONNECT is written: reads on until the broker closes, as it must [MQTT-3.14.4-3], and at
+    /// most for a moment. A socket that is closed with something unread in it is reset, and a
+    /// broker that notices the reset first takes the client for lost and publishes its will.
+    pub(crate) fn linger(&mut self, mut note: impl FnMut(Happened)) {
+        let deadline = Instant::now() + LINGER;
+        // Nothing may follow DISCONNECT [MQTT-3.14.4-2]: a collision keeps rumqttc from taking
+        // what is in its channel. No acknowledgement has the identifier 0 and would release it.
+        let hold = Publish::from_bytes("", rumqttc::QoS::AtLeastOnce, Bytes::new());
+        self.connection.eventloop.state.collision = Some(hold);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // An error is the end of the connection: a further call would connect again.
+            match self.connection.recv_timeout(left) {
+                Ok(Ok(event)) if !left.is_zero() => note(self.translate(event)),
+                _ => break,
+            }
+        }
+        self.connection.eventloop.state.collision = None;
     }
 
     /// Closes the socket and takes back what rumqttc has of ours. Acknowledgements are dropped:

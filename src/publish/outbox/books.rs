@@ -78,14 +78,16 @@ impl Books {
             });
         }
         self.expire_front(max_age);
-        let takes_id = self.publishes.front()?.message.qos != QoS::AtMostOnce;
-        if takes_id && !self.window.admits_publish(*ahead) {
+        let qos = self.publishes.front()?.message.qos;
+        let takes_id = qos != QoS::AtMostOnce;
+        if takes_id && !self.window.admits_publish(qos, *ahead) {
             // A QoS 0 message behind it waits too: order is kept.
             return None;
         }
         let entry = self.publishes.pop_front()?;
         ahead.identifiers += u16::from(takes_id);
         ahead.publishes += u16::from(takes_id);
+        ahead.exactly_once += u16::from(qos == QoS::ExactlyOnce);
         let copy = (entry.message.qos == QoS::ExactlyOnce).then(|| entry.message.clone());
         Some(Parcel {
             item: Item::Publish(entry.message),
@@ -140,7 +142,7 @@ impl Books {
                     Some(stub) => self.out(packet_id, stub, written),
                     // A birth message, or one that is repeated and in flight already.
                     None if packet_id != 0 && !self.flight.contains(packet_id) => {
-                        self.window.published(packet_id);
+                        self.window.published(packet_id, QoS::AtLeastOnce);
                         self.flight.push(Flying {
                             packet_id,
                             slot: None,
@@ -169,7 +171,12 @@ impl Books {
         if packet_id == 0 {
             return self.end(stub.slot, written);
         }
-        self.window.published(packet_id);
+        // Only QoS 2 keeps a copy.
+        let qos = match stub.copy {
+            Some(_) => QoS::ExactlyOnce,
+            None => QoS::AtLeastOnce,
+        };
+        self.window.published(packet_id, qos);
         self.flight.push(Flying {
             packet_id,
             slot: Some(stub.slot),
@@ -224,7 +231,7 @@ impl Books {
         let admitted = match front {
             None => false,
             Some(QoS::AtMostOnce) => true,
-            Some(_) => self.window.admits_publish(Ahead::default()),
+            Some(qos) => self.window.admits_publish(qos, Ahead::default()),
         };
         let waits = admitted || !self.controls.is_empty();
         self.listener == Listener::Asleep && (self.bell_out || waits)
