@@ -70,9 +70,25 @@ impl Flight {
         }
     }
 
-    /// The connection is lost: birth messages belong to their connection.
-    pub(crate) fn forget_births(&mut self) {
-        self.flying.retain(|flying| flying.slot.is_some());
+    /// The connection is lost: birth messages belong to their connection, and the next one begins
+    /// with a new one. Returns the identifiers that are free now. One of QoS 2 is not: a broker
+    /// that keeps the session waits for PUBREL, and until then takes whatever has the same
+    /// identifier for a repetition.
+    pub(crate) fn forget_births(&mut self) -> Vec<u16> {
+        let mut free = Vec::new();
+        self.flying.retain_mut(|flying| {
+            if flying.slot.is_some() {
+                return true;
+            }
+            let message = flying.message.take();
+            let forgotten = message.is_some_and(|it| it.qos != QoS::ExactlyOnce);
+            match forgotten {
+                true => free.push(flying.packet_id),
+                false => flying.released = true,
+            }
+            !forgotten
+        });
+        free
     }
 
     /// What to repeat on a connection with the same session, in order. Whatever rumqttc did not

@@ -293,7 +293,9 @@ impl Outbox {
         for (packet_id, message) in backlog.unacknowledged {
             inner.flight.returned(packet_id, message);
         }
-        inner.flight.forget_births();
+        for packet_id in inner.flight.forget_births() {
+            inner.window.acknowledged(packet_id);
+        }
         if let Some(stub) = inner.ringing.take() {
             match backlog.unwritten {
                 Some(message) => inner.put_back(message, stub),
