@@ -6,6 +6,7 @@
 
 mod acks;
 mod birth;
+mod birth_again;
 mod credentials;
 mod demo2;
 mod dispatch;
