@@ -7,6 +7,7 @@
 mod acks;
 mod birth;
 mod birth_again;
+mod chaos;
 mod credentials;
 mod demo2;
 mod dispatch;

@@ -1,5 +1,6 @@
 //! What the tests share: a real broker, this process as the system sees it, and waiting for facts.
 
+pub(crate) mod chaos;
 pub(crate) mod fleet;
 pub(crate) mod mosquitto;
 pub(crate) mod proc;
