@@ -8,6 +8,7 @@ mod acks;
 mod birth;
 mod birth_again;
 mod chaos;
+mod chaos_proxy;
 mod credentials;
 mod demo2;
 mod dispatch;

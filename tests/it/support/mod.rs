@@ -5,4 +5,5 @@ pub(crate) mod fleet;
 pub(crate) mod mosquitto;
 pub(crate) mod proc;
 pub(crate) mod program;
+pub(crate) mod proxy;
 pub(crate) mod receiving;
