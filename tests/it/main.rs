@@ -6,6 +6,9 @@
 
 mod acks;
 mod birth;
+mod birth_again;
+mod chaos;
+mod chaos_proxy;
 mod credentials;
 mod demo2;
 mod dispatch;

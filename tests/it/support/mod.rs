@@ -1,7 +1,9 @@
 //! What the tests share: a real broker, this process as the system sees it, and waiting for facts.
 
+pub(crate) mod chaos;
 pub(crate) mod fleet;
 pub(crate) mod mosquitto;
 pub(crate) mod proc;
 pub(crate) mod program;
+pub(crate) mod proxy;
 pub(crate) mod receiving;
