@@ -28,4 +28,5 @@ mod subscriptions;
 mod support;
 mod support_works;
 mod tidy;
+mod traps;
 mod window;
