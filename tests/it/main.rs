@@ -18,6 +18,7 @@ mod publish;
 mod publish_again;
 mod pull;
 mod receipts;
+mod receipts_waited_for;
 mod refusals;
 mod retry;
 mod signals;
