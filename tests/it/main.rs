@@ -17,6 +17,8 @@ mod overflow;
 mod publish;
 mod publish_again;
 mod pull;
+mod qos2_received;
+mod qos2_sent;
 mod receipts;
 mod receipts_waited_for;
 mod refusals;

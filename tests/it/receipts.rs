@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use mqtt_fleet::testing::{ConnectReply, Packet, Sessions, TestBroker};
 use mqtt_fleet::{
-    ClientSpec, Delivery, FailedCause, Fleet, Ledger, OutboxOverflow, Outcome, QoS, Receipt,
-    ReceiptError, Replay, Session,
+    ClientSpec, Delivery, FailedCause, Fleet, Ledger, OutboxOverflow, QoS, Receipt, ReceiptError,
+    Replay, Session,
 };
 
 use crate::support::fleet::wait_connects;
