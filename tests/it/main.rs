@@ -6,6 +6,7 @@
 
 mod acks;
 mod birth;
+mod coalesced;
 mod credentials;
 mod demo2;
 mod dispatch;
