@@ -1,6 +1,6 @@
 //! What was sent and is not acknowledged, in the order of the first sending.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     publish::{message::Outgoing, receipt::Slot},
@@ -13,7 +13,6 @@ pub(crate) struct Flying {
     pub(crate) packet_id: u16,
     /// `None`: a birth message, which nobody has a receipt for and which is never repeated.
     pub(crate) slot: Option<Arc<Slot>>,
-    pub(crate) accepted_at: Option<Instant>,
     /// The message, where it is ours: a copy for QoS 2 (rumqttc forgets it at PUBREC), and after
     /// a loss the one that rumqttc gave back. In between rumqttc has it.
     pub(crate) message: Option<Outgoing>,

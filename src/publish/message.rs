@@ -62,6 +62,8 @@ impl Item {
 pub(crate) struct Stub {
     pub(crate) slot: Arc<Slot>,
     pub(crate) accepted_at: Option<Instant>,
+    /// It was sent on an earlier connection: the broker may have it.
+    pub(crate) was_sent: bool,
     /// A copy of a QoS 2 message: rumqttc forgets it at PUBREC, and a lost session needs it.
     pub(crate) copy: Option<Outgoing>,
 }

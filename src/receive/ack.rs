@@ -82,7 +82,8 @@ impl AckQueue {
         if inner.slots.len() >= MOST_UNACKNOWLEDGED {
             return Admission::OutOfIdentifiers;
         }
-        let ticket = Ticket(inner.first + inner.slots.len() as u64);
+        let first = inner.first;
+        let ticket = Ticket(first + inner.slots.len() as u64);
         let mut admission = Admission::New(ticket);
         let mut done = false;
         if acknowledgement.qos == QoS::ExactlyOnce {
@@ -96,6 +97,11 @@ impl AckQueue {
                 }
                 Entry::Occupied(mut entry) => {
                     let once = entry.get_mut();
+                    // One acknowledgement answers all repetitions that came before it; a second
+                    // slot would wait for a ticket that nobody remembers.
+                    if once.repeated.unwrap_or(once.delivered).0 >= first {
+                        return Admission::Repeated;
+                    }
                     once.repeated = Some(ticket);
                     done = once.handled;
                     admission = Admission::Repeated;

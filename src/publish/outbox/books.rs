@@ -57,8 +57,10 @@ pub(super) struct Books {
 pub(super) struct Entry {
     pub(super) message: Outgoing,
     pub(super) slot: Arc<Slot>,
-    /// Known only where there is an age limit.
+    /// Known only where there is an age limit, and not of one that was sent: it does not expire.
     pub(super) accepted_at: Option<Instant>,
+    /// It was sent in a session that is lost, and is to be sent again.
+    pub(super) was_sent: bool,
 }
 
 impl Books {
@@ -94,6 +96,7 @@ impl Books {
             stub: Some(Stub {
                 slot: entry.slot,
                 accepted_at: entry.accepted_at,
+                was_sent: entry.was_sent,
                 copy,
             }),
         })
@@ -126,6 +129,7 @@ impl Books {
             message,
             slot: stub.slot,
             accepted_at: stub.accepted_at,
+            was_sent: stub.was_sent,
         });
     }
 
@@ -146,7 +150,6 @@ impl Books {
                         self.flight.push(Flying {
                             packet_id,
                             slot: None,
-                            accepted_at: None,
                             message: None,
                             released: false,
                         });
@@ -180,10 +183,19 @@ impl Books {
         self.flight.push(Flying {
             packet_id,
             slot: Some(stub.slot),
-            accepted_at: stub.accepted_at,
             message: stub.copy,
             released: false,
         });
+    }
+
+    /// The client has ended, and this message was waiting. One that was sent before may have
+    /// arrived.
+    pub(super) fn end_waiting(&mut self, slot: Arc<Slot>, was_sent: bool) {
+        let fate = match was_sent {
+            true => Fate::NotAcknowledged,
+            false => Fate::Unsent,
+        };
+        self.end(slot, fate);
     }
 
     /// A message has come to its end.

@@ -140,6 +140,7 @@ impl Outbox {
             message,
             slot,
             accepted_at: self.settings.max_age.map(|_| Instant::now()),
+            was_sent: false,
         });
         self.ring_if_asleep(&mut inner);
         Ok(receipt)
@@ -218,20 +219,22 @@ impl Outbox {
         let mut inner = self.inner.lock();
         inner.bell = None;
         if let Some(stub) = inner.ringing.take() {
-            inner.end(stub.slot, Fate::Unsent);
+            inner.end_waiting(stub.slot, stub.was_sent);
         }
         for slot in inner.flight.take().into_iter().filter_map(|it| it.slot) {
             inner.end(slot, Fate::NotAcknowledged);
         }
         for entry in std::mem::take(&mut inner.publishes) {
-            inner.end(entry.slot, Fate::Unsent);
+            inner.end_waiting(entry.slot, entry.was_sent);
         }
     }
 
     /// Ends messages that are too old, for as long as there is no connection to do so.
     pub(crate) fn expire(&self) {
-        self.inner.lock().expire_front(self.settings.max_age);
+        let mut inner = self.inner.lock();
+        inner.expire_front(self.settings.max_age);
         self.room.notify_all();
+        self.told(&inner);
     }
 
     /// There is a connection, and the network thread is awake on it. Returns what it repeats of
@@ -257,7 +260,8 @@ impl Outbox {
                     inner.publishes.push_front(Entry {
                         message,
                         slot,
-                        accepted_at: flying.accepted_at,
+                        accepted_at: None,
+                        was_sent: true,
                     });
                 }
                 _ => inner.end(slot, Fate::SessionLost),
