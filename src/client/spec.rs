@@ -213,8 +213,9 @@ impl ClientSpec {
         self
     }
 
-    /// How many published messages of QoS 1 and 2 may be unacknowledged at once, 1 to 10,000.
-    /// Defaults to 100.
+    /// How many published messages of QoS 1 and 2 may be unacknowledged at once, 1 to 10,000; of
+    /// QoS 2 it is 10 at most, whatever is set here, because common brokers close on a client that
+    /// has more. Defaults to 100.
     #[must_use]
     pub fn window(mut self, messages: u16) -> Self {
         self.settings.outbox.window = messages;

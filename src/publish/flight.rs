@@ -124,6 +124,15 @@ impl Flight {
         self.flying.iter().filter(|it| it.slot.is_some()).count()
     }
 
+    /// How many messages of QoS 2 are in flight, birth messages aside.
+    pub(crate) fn exactly_once(&self) -> usize {
+        let is_qos2 = |message: &Outgoing| message.qos == QoS::ExactlyOnce;
+        self.flying
+            .iter()
+            .filter(|it| it.message.as_ref().is_some_and(is_qos2))
+            .count()
+    }
+
     fn position(&self, packet_id: u16) -> Option<usize> {
         self.flying.iter().position(|it| it.packet_id == packet_id)
     }

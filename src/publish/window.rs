@@ -16,7 +16,15 @@ pub(crate) struct Ahead {
     pub(crate) publishes: u16,
     /// Those, and SUBSCRIBE and UNSUBSCRIBE.
     pub(crate) identifiers: u16,
+    /// Publishes of QoS 2.
+    pub(crate) exactly_once: u16,
 }
+
+/// At most this many publishes of QoS 2 are unacknowledged. A mosquitto with its default
+/// `max_inflight_messages` of 20 ends the connection of a client that sends anything of QoS 1 or
+/// 2 while it has that many of QoS 2 open, and it would end every further one, on which they are
+/// repeated. MQTT 3.1.1 has no way to ask a broker for its limit; half of it leaves room.
+pub(crate) const MOST_EXACTLY_ONCE: usize = 10;
 
 #[derive(Debug)]
 pub(crate) struct Window {

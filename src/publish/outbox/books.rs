@@ -15,7 +15,7 @@ use crate::{
         message::{Control, Item, Outgoing, Parcel, Progress, Stub},
         outbox::Bell,
         receipt::{Fate, Slot, Slots},
-        window::{Ahead, Window},
+        window::{Ahead, MOST_EXACTLY_ONCE, Window},
     },
     spec::qos::QoS,
     supervise::ledger::Ledger,
@@ -78,15 +78,20 @@ impl Books {
             });
         }
         self.expire_front(max_age);
-        let takes_id = self.publishes.front()?.message.qos != QoS::AtMostOnce;
-        if takes_id && !self.window.admits_publish(*ahead) {
+        let qos = self.publishes.front()?.message.qos;
+        let takes_id = qos != QoS::AtMostOnce;
+        let is_qos2 = qos == QoS::ExactlyOnce;
+        let most_qos2 =
+            || self.flight.exactly_once() + usize::from(ahead.exactly_once) >= MOST_EXACTLY_ONCE;
+        if takes_id && !self.window.admits_publish(*ahead) || is_qos2 && most_qos2() {
             // A QoS 0 message behind it waits too: order is kept.
             return None;
         }
         let entry = self.publishes.pop_front()?;
         ahead.identifiers += u16::from(takes_id);
         ahead.publishes += u16::from(takes_id);
-        let copy = (entry.message.qos == QoS::ExactlyOnce).then(|| entry.message.clone());
+        ahead.exactly_once += u16::from(is_qos2);
+        let copy = is_qos2.then(|| entry.message.clone());
         Some(Parcel {
             item: Item::Publish(entry.message),
             stub: Some(Stub {
