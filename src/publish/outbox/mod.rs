@@ -230,8 +230,10 @@ impl Outbox {
 
     /// Ends messages that are too old, for as long as there is no connection to do so.
     pub(crate) fn expire(&self) {
-        self.inner.lock().expire_front(self.settings.max_age);
+        let mut inner = self.inner.lock();
+        inner.expire_front(self.settings.max_age);
         self.room.notify_all();
+        self.told(&inner);
     }
 
     /// There is a connection, and the network thread is awake on it. Returns what it repeats of
@@ -332,11 +334,12 @@ impl Outbox {
         for step in progress.drain(..) {
             inner.apply(step, Fate::Sent);
         }
-        self.told(&inner);
         if inner.listener == Listener::Gone {
+            self.told(&inner);
             return false;
         }
         if inner.bell_out {
+            self.told(&inner);
             return true;
         }
         let waiting = inner.publishes.len();
@@ -361,6 +364,8 @@ impl Outbox {
         if inner.publishes.len() < waiting {
             self.room.notify_all();
         }
+        // After the last messages have expired, too.
+        self.told(&inner);
         true
     }
 
