@@ -13,6 +13,7 @@ mod chaos_proxy;
 mod credentials;
 mod demo2;
 mod dispatch;
+mod drain_ends;
 mod handlers;
 mod handlers_that_publish;
 mod memory;
