@@ -213,10 +213,9 @@ impl ClientSpec {
         self
     }
 
-    /// How many published messages of QoS 1 and 2 may be unacknowledged at once, 1 to 10,000. Of
-    /// QoS 2 there are never more than 20: mosquitto 2.0 completes the exchange for those that
-    /// exceed its `max_inflight_messages`, 20 unless configured, and then loses them. Defaults to
-    /// 100.
+    /// How many published messages of QoS 1 and 2 may be unacknowledged at once, 1 to 10,000; of
+    /// QoS 2 at most 10, whatever is set here, because mosquitto 2.0 as it comes loses what exceeds
+    /// 20, or closes on a client that has more. Defaults to 100.
     #[must_use]
     pub fn window(mut self, messages: u16) -> Self {
         self.settings.outbox.window = messages;

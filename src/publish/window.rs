@@ -11,9 +11,12 @@ use crate::spec::qos::QoS;
 /// Identifiers kept free for SUBSCRIBE and UNSUBSCRIBE.
 const RESERVE: u16 = 16;
 
-/// QoS 2 messages that are under way at once, whatever the window: mosquitto 2.0 completes the
-/// exchange for those beyond its `max_inflight_messages`, 20 unless configured, and loses them.
-const MOST_EXACTLY_ONCE: u16 = 20;
+/// At most this many publishes of QoS 2 are unacknowledged, whatever the window. mosquitto 2.0
+/// completes the exchange for those beyond its `max_inflight_messages`, 20 unless configured, and
+/// loses them; and it ends the connection of a client that sends anything of QoS 1 or 2 while it
+/// has that many of QoS 2 open, and every further one, on which they are repeated. MQTT 3.1.1 has
+/// no way to ask a broker for its limit; half of it leaves room.
+const MOST_EXACTLY_ONCE: u16 = 10;
 
 /// What was handed over and has no identifier yet.
 #[derive(Debug, Clone, Copy, Default)]
@@ -80,6 +83,34 @@ impl Window {
         });
     }
 
+    /// Takes an identifier for a publish outside of rumqttc's count: the free one that the count
+    /// reaches last. A birth message is sent on each connection, also while the window is full, so
+    /// that with rumqttc's next identifier it would come round to one that is in use.
+    pub(crate) fn reserve(&mut self, qos: QoS) -> Option<u16> {
+        let id_of = |age: u16| (self.last + self.ids - age - 1) % self.ids + 1;
+        let age = (0..self.ids).find(|age| !self.is_outstanding(id_of(*age)))?;
+        let packet_id = id_of(age);
+        // In its place by age, because the oldest identifier has to stay in front.
+        let is_older = |slot: &&Slot| self.age(slot.packet_id) > age;
+        let at = self.outstanding.iter().take_while(is_older).count();
+        self.unacknowledged += 1;
+        self.exactly_once += u16::from(qos == QoS::ExactlyOnce);
+        self.outstanding.insert(
+            at,
+            Slot {
+                packet_id,
+                qos,
+                acknowledged: false,
+            },
+        );
+        Some(packet_id)
+    }
+
+    /// How many packets that take an identifier a connection may begin with.
+    pub(crate) fn room(&self) -> u16 {
+        self.ids - self.distance()
+    }
+
     /// Another packet with an identifier was written.
     pub(crate) fn used(&mut self, packet_id: u16) {
         self.last = packet_id;
@@ -131,8 +162,13 @@ impl Window {
     fn distance(&self) -> u16 {
         match self.outstanding.front() {
             None => 0,
-            Some(oldest) => (self.last + self.ids - oldest.packet_id) % self.ids + 1,
+            Some(oldest) => self.age(oldest.packet_id) + 1,
         }
+    }
+
+    /// How many identifiers were used after this one.
+    fn age(&self, packet_id: u16) -> u16 {
+        (self.last + self.ids - packet_id) % self.ids
     }
 
     fn is_outstanding(&self, packet_id: u16) -> bool {
@@ -158,7 +194,7 @@ mod tests {
         /// Whatever the order of acknowledgements, an identifier is never handed out twice.
         #[test]
         fn identifiers_never_collide(
-            limit in 1_u16..40, steps in prop::collection::vec((0_u8..4, any::<prop::sample::Index>()), 0..600),
+            limit in 1_u16..40, steps in prop::collection::vec((0_u8..5, any::<prop::sample::Index>()), 0..600),
         ) {
             let mut window = Window::new(limit);
             let ids = Window::ids_for(limit);
@@ -177,13 +213,18 @@ mod tests {
                         window.published(id, QoS::AtLeastOnce);
                         unacknowledged.push(id);
                     }
+                    4 if unacknowledged.len() <= usize::from(limit) => {
+                        let id = window.reserve(QoS::AtLeastOnce).unwrap();
+                        prop_assert!(!unacknowledged.contains(&id), "the birth took {id}");
+                        unacknowledged.push(id);
+                    }
                     3 if !unacknowledged.is_empty() => {
                         let id = unacknowledged.remove(choice.index(unacknowledged.len()));
                         window.acknowledged(id);
                     }
                     _ => {}
                 }
-                prop_assert!(unacknowledged.len() <= usize::from(limit));
+                prop_assert!(unacknowledged.len() <= usize::from(limit) + 1);
             }
             for id in unacknowledged.drain(..) {
                 window.acknowledged(id);

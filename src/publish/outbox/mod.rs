@@ -336,11 +336,12 @@ impl Outbox {
         for step in progress.drain(..) {
             inner.apply(step, Fate::Sent);
         }
-        self.told(&inner);
         if inner.listener == Listener::Gone {
+            self.told(&inner);
             return false;
         }
         if inner.bell_out {
+            self.told(&inner);
             return true;
         }
         let waiting = inner.publishes.len();
@@ -365,6 +366,8 @@ impl Outbox {
         if inner.publishes.len() < waiting {
             self.room.notify_all();
         }
+        // After the last messages have expired, too.
+        self.told(&inner);
         true
     }
 
