@@ -60,7 +60,7 @@ impl Life {
         let _ = self.report.send(Ok(()));
         // Nothing is ever sent: this waits for the sender to be dropped.
         let _ = self.go.recv();
-        let network = Network {
+        let mut network = Network {
             core: self.core,
             link,
             source: self.source,
@@ -71,12 +71,16 @@ impl Life {
             attempts: Attempts::new(settings.retry),
             progress: Vec::new(),
             parcels: Vec::new(),
+            birth: settings.birth.as_ref().map(|birth| birth.qos),
             on_refused_subscription: settings.refused_subscription,
             ending: None,
             on_first_connect: self.on_first_connect,
             answered: false,
             was_connected: false,
         };
-        network.run()
+        caught(|| network.run()).unwrap_or_else(|message| {
+            network.abandon();
+            Outcome::Panicked { message }
+        })
     }
 }

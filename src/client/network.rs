@@ -14,11 +14,15 @@ use crate::{
         link::{Happened, Link, Unfed},
         resolve::Resolver,
     },
-    publish::message::{Parcel, Progress},
+    publish::{
+        message::{Item, Parcel, Progress},
+        outbox::{Backlog, Beginning},
+    },
     receive::{dispatch::Dispatch, source::Source},
     spec::{
         credentials::Credentials,
         outbox::RefusedSubscription,
+        qos::QoS,
         retry::{Attempts, Next},
     },
     supervise::{cause::Cause, outcome::Outcome, pace::Pacer, panic::caught, state::ClientState},
@@ -27,10 +31,9 @@ use crate::{
 /// The standard does not have SUBSCRIBE repeated, so that an unanswered one stays unanswered.
 const SUBACK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection begins with this many SUBSCRIBE and UNSUBSCRIBE packets at most: so many
-/// identifiers are kept free for them beside a full flight. More go through the outbox, which asks
-/// the window.
-const MOST_AT_ONCE: usize = 16;
+/// On a connection that always has something to read, rumqttc may take a few wake-ups until it looks
+/// into its channel.
+const MOST_WAKE_UPS_FOR_A_BELL: u32 = 32;
 
 /// Everything a network thread has.
 pub(crate) struct Network {
@@ -46,6 +49,8 @@ pub(crate) struct Network {
     pub(crate) progress: Vec<Progress>,
     /// What the outbox handed over to be fed to the encoder.
     pub(crate) parcels: Vec<Parcel>,
+    /// The quality of service of the birth message, if there is one.
+    pub(crate) birth: Option<QoS>,
     pub(crate) on_refused_subscription: RefusedSubscription,
     /// How the client ends, once it has been decided on a live connection.
     pub(crate) ending: Option<Outcome>,
@@ -67,7 +72,7 @@ enum After {
 
 impl Network {
     /// Runs until the client has ended.
-    pub(crate) fn run(mut self) -> Outcome {
+    pub(crate) fn run(&mut self) -> Outcome {
         while !self.core.stop.is_raised() {
             let after = match self.attempt() {
                 Ok(session_present) => self.session(session_present),
@@ -82,11 +87,19 @@ impl Network {
                 After::End(outcome) => return outcome,
             }
         }
-        match (self.ending, self.core.status.fatal()) {
+        match (self.ending.take(), self.core.status.fatal()) {
             (Some(outcome), _) => outcome,
             (None, Some(failure)) => Outcome::Failed { failure },
             (None, None) => Outcome::Stopped,
         }
+    }
+
+    /// The thread panicked: what it had in its hands goes back to where it can be accounted for.
+    pub(crate) fn abandon(&mut self) {
+        let (progress, parcels) = (&mut self.progress, &mut self.parcels);
+        self.core
+            .outbox
+            .disconnected(progress, parcels, Backlog::default);
     }
 
     /// One attempt to connect. Says whether the broker had the session.
@@ -185,17 +198,23 @@ impl Network {
             self.core.name,
             self.core.broker
         );
-        if !session_present {
-            self.source.acks.forget_session();
+        match session_present {
+            true => self.source.acks.session_kept(),
+            false => self.source.acks.forget_session(),
         }
         let mut subscriptions = self.core.subscriptions.lock();
         let mut opening = subscriptions.connected(session_present, self.core.max_packet_size);
-        let rest = opening.split_off(MOST_AT_ONCE);
         // Under the same lock: from here on `subscribe` sends its packets itself.
-        let repeats = self.core.outbox.connected(session_present);
+        let Beginning {
+            repeats,
+            birth_id,
+            identifiers,
+        } = self.core.outbox.connected(session_present, self.birth);
+        // What finds no free identifier goes through the outbox, which asks the window.
+        let rest = opening.split_off(identifiers.into());
         let receives_qos2 = subscriptions.any_exactly_once();
         self.link
-            .begin(session_present, opening, repeats, receives_qos2);
+            .begin(session_present, opening, repeats, birth_id, receives_qos2);
         for packet in rest {
             self.core.outbox.control(packet);
         }
@@ -213,12 +232,19 @@ impl Network {
     /// The loop over `Connection::iter()`. `Ok` once DISCONNECT is written.
     fn iterate(&mut self) -> Result<(), Cause> {
         let mut leaving = false;
+        let mut patience = MOST_WAKE_UPS_FOR_A_BELL;
         loop {
-            if self.core.stop.is_raised() && !leaving {
-                self.link.disconnect();
-                leaving = true;
-            }
-            if leaving || !self.open()? {
+            if self.core.stop.is_raised() {
+                self.core.outbox.note(&mut self.progress);
+                if leaving || patience == 0 || !self.core.outbox.is_bell_out() {
+                    if self.leave(&mut leaving)? {
+                        return Ok(());
+                    }
+                } else {
+                    // It is older than all that waits, and it may be the DISCONNECT.
+                    patience -= 1;
+                }
+            } else if !self.open()? {
                 self.core.outbox.note(&mut self.progress);
             } else if !self
                 .core
@@ -243,6 +269,27 @@ impl Network {
                 return Err(Cause::SubackTimeout);
             }
         }
+    }
+
+    /// Sends what is left to be acknowledged, then DISCONNECT. Says whether that is written; if
+    /// not, the next wake-up goes on.
+    fn leave(&mut self, leaving: &mut bool) -> Result<bool, Cause> {
+        if !*leaving {
+            *leaving = true;
+            for control in self.core.outbox.take_acknowledgements() {
+                self.link
+                    .feed(Item::Control(control))
+                    .map_err(|unfed| unfed.cause)?;
+            }
+        }
+        if !self.link.disconnect()? {
+            return Ok(false);
+        }
+        // In the encoder: whatever wakes the thread next has flushed it.
+        let happened = self.link.next()?;
+        self.note(happened)?;
+        self.core.outbox.note(&mut self.progress);
+        Ok(true)
     }
 
     /// Sends what the connection begins with. Says whether all of it is sent.
@@ -326,15 +373,18 @@ impl Network {
                 self.core.subscriptions.lock().unsubscribed(packet_id);
             }
             Happened::AcknowledgementWritten => self.progress.push(Progress::Heard),
-            Happened::Subscribed { packet_id, granted } => self.subscribed(packet_id, &granted),
+            Happened::Subscribed { packet_id, granted } => self.subscribed(packet_id, &granted)?,
             Happened::DisconnectWritten => return Ok(true),
             Happened::Connected { .. } | Happened::Other => {}
         }
         Ok(false)
     }
 
-    fn subscribed(&mut self, packet_id: u16, granted: &[bool]) {
-        let refused = self.core.subscriptions.lock().answered(packet_id, granted);
+    fn subscribed(&mut self, packet_id: u16, granted: &[bool]) -> Result<(), Cause> {
+        let answered = self.core.subscriptions.lock().answered(packet_id, granted);
+        let refused = answered.ok_or_else(|| Cause::Protocol {
+            message: "a SUBACK without a code for each filter".to_owned(),
+        })?;
         // Told without the lock: a logger is foreign code.
         for filter in refused {
             log::warn!("client {}: the broker refused {filter:?}", self.core.name);
@@ -354,6 +404,7 @@ impl Network {
         if self.ending.is_some() {
             self.core.stop();
         }
+        Ok(())
     }
 
     /// The connection is over: what came on it is delivered, what belonged to it is void, and
@@ -363,7 +414,7 @@ impl Network {
         let dispatch = &self.dispatch;
         let mut note = |happened| match happened {
             Happened::Received(received) => {
-                // Out of identifiers ends a connection, and this one has ended.
+                // An offense ends a connection, and this one has ended.
                 let _ = dispatch.deliver(received, source);
             }
             // What the broker said counts, and so does what rumqttc took from its channel: the
@@ -375,6 +426,11 @@ impl Network {
             Happened::Completed { packet_id } => source.acks.completed(packet_id),
             Happened::PublishWritten { packet_id } => {
                 progress.push(Progress::Written { packet_id });
+            }
+            // rumqttc's count has moved on.
+            Happened::SubscribeWritten { packet_id }
+            | Happened::UnsubscribeWritten { packet_id } => {
+                progress.push(Progress::Used { packet_id });
             }
             _ => {}
         };

@@ -175,19 +175,21 @@ impl Subscriptions {
         }
     }
 
-    /// SUBACK came. Returns the filters that were refused.
-    pub(crate) fn answered(&mut self, packet_id: u16, granted: &[bool]) -> Vec<String> {
+    /// SUBACK came. Returns the filters that were refused, or `None` if it does not have a code for
+    /// each filter [MQTT-3.9.3-1].
+    pub(crate) fn answered(&mut self, packet_id: u16, granted: &[bool]) -> Option<Vec<String>> {
         let position = self
             .unanswered
             .iter()
             .position(|batch| batch.packet_id == Some(packet_id));
         let Some(batch) = position.and_then(|at| self.unanswered.remove(at)) else {
-            return Vec::new();
+            return Some(Vec::new());
         };
+        if batch.filters.len() != granted.len() {
+            return None;
+        }
         let mut refused = Vec::new();
-        for (n, filter) in batch.filters.into_iter().enumerate() {
-            // A code for each filter is a must [MQTT-3.9.3-1]; a missing one grants nothing.
-            let is_granted = granted.get(n).copied().unwrap_or(false);
+        for (filter, is_granted) in batch.filters.into_iter().zip(granted.iter().copied()) {
             if let Some(wanted) = self.find(&filter) {
                 if wanted.progress == Progress::Asked {
                     wanted.progress = match is_granted {
@@ -200,7 +202,7 @@ impl Subscriptions {
                 refused.push(filter);
             }
         }
-        refused
+        Some(refused)
     }
 
     /// Whether messages of QoS 2 can come.
@@ -267,7 +269,7 @@ mod tests {
         assert_eq!(subscriptions.connected(true, 1_000).subscribe.len(), 1);
         assert!(!subscriptions.all_answered());
         subscriptions.written(7);
-        assert_eq!(subscriptions.answered(7, &[true, false]), ["b"]);
+        assert_eq!(subscriptions.answered(7, &[true, false]).unwrap(), ["b"]);
         assert!(subscriptions.all_answered());
         let again = subscriptions.connected(true, 1_000).subscribe;
         assert_eq!(again, [[("b".to_owned(), QoS::AtLeastOnce)]]);
@@ -298,10 +300,10 @@ mod tests {
         subscriptions.ask(1_000);
         subscriptions.written(1);
         subscriptions.written(2);
-        assert!(subscriptions.answered(9, &[true]).is_empty());
-        assert!(subscriptions.answered(2, &[true]).is_empty());
+        assert!(subscriptions.answered(9, &[true]).unwrap().is_empty());
+        assert!(subscriptions.answered(2, &[true]).unwrap().is_empty());
         assert!(!subscriptions.all_answered());
-        assert!(subscriptions.answered(1, &[true, true]).is_empty());
+        assert!(subscriptions.answered(1, &[true, true]).unwrap().is_empty());
         assert!(subscriptions.all_answered());
         assert!(subscriptions.drop_filter("c", true));
         assert!(!subscriptions.drop_filter("c", true));

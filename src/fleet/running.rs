@@ -65,7 +65,7 @@ pub struct Fleet {
     /// Locked for the whole of a stop.
     threads: Mutex<Threads>,
     /// What can be seen of the workers and publishers meanwhile.
-    workers: Vec<Watch>,
+    workers: Vec<(Watch, Busy)>,
     publishers: Vec<Watch>,
     /// Dropped to tell workers and publishers that nothing more will come.
     closed: Mutex<Option<Sender<()>>>,
@@ -129,7 +129,8 @@ impl Fleet {
     }
 
     pub(crate) fn add_worker(&mut self, worker: RunningWorker) {
-        self.workers.push(worker.thread.watch());
+        self.workers
+            .push((worker.thread.watch(), worker.busy.clone()));
         self.threads.get_mut().workers.push(worker);
     }
 
@@ -166,15 +167,18 @@ impl Fleet {
 
     /// How many threads the fleet has now, and the caller's.
     pub fn threads(&self) -> ThreadBill {
-        let running = |threads: &[Watch]| threads.iter().filter(|it| it.is_running()).count();
         ThreadBill {
             clients: self
                 .clients
                 .iter()
                 .filter(|client| !client.core().status.is_ended())
                 .count(),
-            workers: running(&self.workers),
-            publishers: running(&self.publishers),
+            workers: self
+                .workers
+                .iter()
+                .filter(|(it, _)| it.is_running())
+                .count(),
+            publishers: self.publishers.iter().filter(|it| it.is_running()).count(),
         }
     }
 
@@ -280,11 +284,8 @@ impl Fleet {
         let mut abandoned = Vec::new();
         // Another stop under way has the threads; it does the same. On a thread of the fleet that
         // one may be waiting for this very thread.
-        let is_own = self
-            .workers
-            .iter()
-            .chain(&self.publishers)
-            .any(Watch::is_current);
+        let workers = self.workers.iter().map(|(watch, _)| watch);
+        let is_own = workers.chain(&self.publishers).any(Watch::is_current);
         let threads = match end {
             _ if is_own => self.threads.try_lock(),
             Some(end) => self.threads.try_lock_until(end),
@@ -347,7 +348,13 @@ impl Fleet {
         if self.messages.is_some() {
             return;
         }
-        let received: Vec<_> = self.clients.iter().map(|it| it.stats().received).collect();
+        let mut received: Vec<_> = self.clients.iter().map(|it| it.stats().received).collect();
+        // A handler that asks for the stop can't wait for the end of its own message.
+        let own = self.workers.iter().find(|(watch, _)| watch.is_current());
+        let own = own.and_then(|(_, busy)| busy.client());
+        if let Some(own) = own.and_then(|index| received.get_mut(index)) {
+            *own = own.saturating_sub(1);
+        }
         let done = || {
             self.clients
                 .iter()

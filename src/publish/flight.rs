@@ -39,10 +39,6 @@ impl Flight {
         self.flying.push_back(flying);
     }
 
-    pub(crate) fn contains(&self, packet_id: u16) -> bool {
-        self.flying.iter().any(|it| it.packet_id == packet_id)
-    }
-
     /// PUBACK or PUBCOMP. Brokers acknowledge in order, so the front is looked at first.
     pub(crate) fn land(&mut self, packet_id: u16) -> Option<Flying> {
         let at = self.position(packet_id)?;

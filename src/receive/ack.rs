@@ -1,14 +1,17 @@
 //! Acknowledgements leave in the order of receipt [MQTT-4.6.0-2], each on the connection that
 //! its message came on, whichever worker finishes first.
 
-use std::collections::{HashMap, VecDeque, hash_map::Entry};
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use parking_lot::Mutex;
 
 use crate::spec::qos::QoS;
 
 /// A broker can have this many messages unacknowledged: it has no more packet identifiers.
-const MOST_UNACKNOWLEDGED: usize = u16::MAX as usize;
+pub(crate) const MOST_UNACKNOWLEDGED: usize = u16::MAX as usize;
 
 /// What a received message of QoS 1 or 2 will be acknowledged with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +22,11 @@ pub(crate) struct Acknowledgement {
 
 /// Names a message of the current connection. The tickets of earlier connections have no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ticket(u64);
+pub(crate) struct Ticket {
+    number: u64,
+    /// The identifier of a QoS 2 message.
+    exactly_once: Option<u16>,
+}
 
 /// Where released acknowledgements go. It must not wait and must not come back here.
 pub(crate) type Release = Box<dyn Fn(Acknowledgement) + Send + Sync>;
@@ -39,6 +46,9 @@ pub(crate) enum Admission {
 pub(crate) struct AckQueue {
     inner: Mutex<Inner>,
     release: Release,
+    /// Tickets below this number are of earlier connections of the current session. Relaxed: a
+    /// worker that sees it late handles one more message twice, as QoS 1 allows.
+    superseded: AtomicU64,
 }
 
 struct Inner {
@@ -73,6 +83,7 @@ impl AckQueue {
                 exactly_once: HashMap::new(),
             }),
             release,
+            superseded: AtomicU64::new(0),
         }
     }
 
@@ -83,10 +94,14 @@ impl AckQueue {
             return Admission::OutOfIdentifiers;
         }
         let first = inner.first;
-        let ticket = Ticket(first + inner.slots.len() as u64);
+        let is_once = acknowledgement.qos == QoS::ExactlyOnce;
+        let ticket = Ticket {
+            number: first + inner.slots.len() as u64,
+            exactly_once: is_once.then_some(acknowledgement.packet_id),
+        };
         let mut admission = Admission::New(ticket);
         let mut done = false;
-        if acknowledgement.qos == QoS::ExactlyOnce {
+        if is_once {
             match inner.exactly_once.entry(acknowledgement.packet_id) {
                 Entry::Vacant(entry) => {
                     entry.insert(Once {
@@ -99,7 +114,7 @@ impl AckQueue {
                     let once = entry.get_mut();
                     // One acknowledgement answers all repetitions that came before it; a second
                     // slot would wait for a ticket that nobody remembers.
-                    if once.repeated.unwrap_or(once.delivered).0 >= first {
+                    if once.repeated.unwrap_or(once.delivered).number >= first {
                         return Admission::Repeated;
                     }
                     once.repeated = Some(ticket);
@@ -120,12 +135,11 @@ impl AckQueue {
     pub(crate) fn handled(&self, ticket: Ticket) {
         let mut inner = self.inner.lock();
         // At QoS 2 the broker may have repeated the message since, on this connection or on a
-        // later one: what it waits for now is the acknowledgement of the repetition. Few are
-        // between PUBLISH and PUBREL at a time.
-        let once = inner
+        // later one: what it waits for now is the acknowledgement of the repetition.
+        let once = ticket
             .exactly_once
-            .values_mut()
-            .find(|once| once.delivered == ticket);
+            .and_then(|packet_id| inner.exactly_once.get_mut(&packet_id))
+            .filter(|once| once.delivered == ticket);
         let repeated = once.and_then(|once| {
             once.handled = true;
             once.repeated
@@ -151,6 +165,18 @@ impl AckQueue {
         }
     }
 
+    /// A connection found its session: the broker sends again what was not acknowledged.
+    pub(crate) fn session_kept(&self) {
+        let first = self.inner.lock().first;
+        self.superseded.store(first, Ordering::Relaxed);
+    }
+
+    /// Whether a message that waits to be handled will come again, or has: a QoS 1 message of an
+    /// earlier connection of the same session. (A repetition at QoS 2 is not delivered again.)
+    pub(crate) fn is_superseded(&self, ticket: Ticket) -> bool {
+        ticket.exactly_once.is_none() && ticket.number < self.superseded.load(Ordering::Relaxed)
+    }
+
     /// The session is lost: identifiers mean other messages from now on.
     pub(crate) fn forget_session(&self) {
         self.inner.lock().exactly_once.clear();
@@ -172,7 +198,7 @@ impl Inner {
     /// A stale ticket has no effect: its connection is over, and the broker sends the message
     /// again under an identifier that by then may belong to another one.
     fn done(&mut self, ticket: Ticket) {
-        let at = ticket.0.checked_sub(self.first);
+        let at = ticket.number.checked_sub(self.first);
         let slot = at
             .and_then(|at| usize::try_from(at).ok())
             .and_then(|at| self.slots.get_mut(at));

@@ -13,12 +13,20 @@ use crate::{
         message::{Message, Received},
         source::Source,
     },
-    spec::qos::QoS,
+    spec::{
+        qos::QoS,
+        topic::{TopicError, check_topic},
+    },
 };
 
-/// The broker broke a rule so that its messages can't be taken any more.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct OutOfIdentifiers;
+/// The broker broke a rule, so that its connection has to end.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Offense {
+    #[error("more unacknowledged messages than packet identifiers")]
+    OutOfIdentifiers,
+    #[error("a message whose topic is not valid: {0}")]
+    Topic(TopicError),
+}
 
 /// The lanes of the queue. Messages of one client and topic share a lane, so that one worker
 /// handles them in order; with a single lane all workers share it (unordered, or pull mode).
@@ -34,15 +42,13 @@ impl Dispatch {
     }
 
     /// Queues a message: QoS 0 as long as its client's share has room, QoS 1 and 2 always.
-    pub(crate) fn deliver(
-        &self,
-        received: Received,
-        source: &Arc<Source>,
-    ) -> Result<(), OutOfIdentifiers> {
-        source.counters.received.increment();
+    pub(crate) fn deliver(&self, received: Received, source: &Arc<Source>) -> Result<(), Offense> {
+        // A topic name without wildcards, of a character at least [MQTT-3.3.2-2] [MQTT-4.7.3-1].
+        check_topic(&received.topic).map_err(Offense::Topic)?;
         let ticket = match received.qos {
             QoS::AtMostOnce if source.reserve() => None,
             QoS::AtMostOnce => {
+                source.counters.received.increment();
                 let dropped = &source.counters.dropped;
                 dropped.increment();
                 if dropped.get() % 1_000 == 1 {
@@ -60,15 +66,19 @@ impl Dispatch {
                     qos,
                 };
                 match source.acks.received(acknowledgement) {
-                    Admission::New(ticket) => Some(ticket),
+                    Admission::New(ticket) if source.reserve_acknowledged() => Some(ticket),
                     Admission::Repeated => {
+                        source.counters.received.increment();
                         source.counters.repeated.increment();
                         return Ok(());
                     }
-                    Admission::OutOfIdentifiers => return Err(OutOfIdentifiers),
+                    Admission::New(_) | Admission::OutOfIdentifiers => {
+                        return Err(Offense::OutOfIdentifiers);
+                    }
                 }
             }
         };
+        source.counters.received.increment();
         let lane = self.lane(source.index, &received.topic);
         if let Some(lane) = self.lanes.get(lane) {
             // Fails when nobody will take messages any more, at the end of the fleet. The message

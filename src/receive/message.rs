@@ -36,7 +36,17 @@ pub struct Message {
     /// It left the queue. What is dropped inside the queue was handled by nobody: it is neither
     /// acknowledged nor counted as handled.
     taken: bool,
-    matched: bool,
+    fate: Fate,
+}
+
+/// What becomes of a message that left the queue.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Handled,
+    /// No handler's filter matched.
+    Unmatched,
+    /// It comes again on the current connection: nobody needs this copy.
+    Superseded,
 }
 
 /// What a PUBLISH packet says, without its acknowledgement.
@@ -62,7 +72,7 @@ impl Message {
             retain: received.retain,
             duplicate: received.duplicate,
             taken: false,
-            matched: true,
+            fate: Fate::Handled,
         }
     }
 
@@ -111,18 +121,22 @@ impl Message {
         &self.source
     }
 
-    /// It leaves the queue: from now on dropping it means that it was handled.
-    pub(crate) fn take(mut self) -> Self {
-        if self.qos == QoS::AtMostOnce {
-            self.source.taken();
-        }
+    /// It leaves the queue: from now on dropping it means that it was handled. `None` if the
+    /// broker repeats it on the current connection, so that this copy need not be handled.
+    pub(crate) fn take(mut self) -> Option<Self> {
+        self.source.taken(self.qos);
         self.taken = true;
-        self
+        let acks = &self.source.acks;
+        if self.ticket.is_some_and(|ticket| acks.is_superseded(ticket)) {
+            self.fate = Fate::Superseded;
+            return None;
+        }
+        Some(self)
     }
 
     /// No handler's filter matched.
     pub(crate) fn unmatched(&mut self) {
-        self.matched = false;
+        self.fate = Fate::Unmatched;
     }
 }
 
@@ -131,9 +145,11 @@ impl Drop for Message {
         if !self.taken {
             return;
         }
-        match self.matched {
-            true => self.source.counters.handled.increment(),
-            false => self.source.counters.unmatched.increment(),
+        let counters = &self.source.counters;
+        match self.fate {
+            Fate::Handled => counters.handled.increment(),
+            Fate::Unmatched => counters.unmatched.increment(),
+            Fate::Superseded => counters.repeated.increment(),
         }
         if let Some(ticket) = self.ticket {
             self.source.acks.handled(ticket);

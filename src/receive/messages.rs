@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError};
 
-use crate::receive::message::Message;
+use crate::{receive::message::Message, supervise::stop::deadline_after};
 
 /// The received messages of all clients, for a fleet without workers and handlers.
 ///
@@ -43,7 +43,11 @@ impl Messages {
     ///
     /// When every client has ended and the queue is empty.
     pub fn recv(&self) -> Result<Message, RecvError> {
-        self.0.recv().map(Message::take)
+        loop {
+            if let Some(message) = self.0.recv()?.take() {
+                return Ok(message);
+            }
+        }
     }
 
     /// Takes a message if one is there. Never waits.
@@ -52,7 +56,11 @@ impl Messages {
     ///
     /// `Empty` now, or `Disconnected` for ever.
     pub fn try_recv(&self) -> Result<Message, TryRecvError> {
-        self.0.try_recv().map(Message::take)
+        loop {
+            if let Some(message) = self.0.try_recv()?.take() {
+                return Ok(message);
+            }
+        }
     }
 
     /// Waits for a message, at most this long.
@@ -61,12 +69,19 @@ impl Messages {
     ///
     /// `Timeout`, or `Disconnected` for ever.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvTimeoutError> {
-        self.0.recv_timeout(timeout).map(Message::take)
+        let Some(deadline) = deadline_after(timeout) else {
+            return self.recv().map_err(RecvTimeoutError::from);
+        };
+        loop {
+            if let Some(message) = self.0.recv_deadline(deadline)?.take() {
+                return Ok(message);
+            }
+        }
     }
 
     /// Waits for one message after the other, until every client has ended.
     pub fn iter(&self) -> impl Iterator<Item = Message> + '_ {
-        self.0.iter().map(Message::take)
+        self.0.iter().filter_map(Message::take)
     }
 
     /// How many messages wait.
@@ -103,6 +118,6 @@ impl Iterator for IntoIter {
     type Item = Message;
 
     fn next(&mut self) -> Option<Message> {
-        self.0.next().map(Message::take)
+        self.0.by_ref().find_map(Message::take)
     }
 }

@@ -6,7 +6,8 @@ use std::sync::{
 };
 
 use crate::{
-    receive::ack::{AckQueue, Release},
+    receive::ack::{AckQueue, MOST_UNACKNOWLEDGED, Release},
+    spec::qos::QoS,
     supervise::counters::Counters,
 };
 
@@ -19,6 +20,8 @@ pub(crate) struct Source {
     pub(crate) acks: AckQueue,
     /// QoS 0 messages of this client that wait in the queue.
     waiting: AtomicUsize,
+    /// QoS 1 and 2 messages that wait, those of earlier connections included.
+    unhandled: AtomicUsize,
     /// How many may wait: a loud client fills its own share and nobody else's.
     share: usize,
 }
@@ -37,6 +40,7 @@ impl Source {
             counters,
             acks: AckQueue::new(release),
             waiting: AtomicUsize::new(0),
+            unhandled: AtomicUsize::new(0),
             share,
         }
     }
@@ -51,8 +55,22 @@ impl Source {
         true
     }
 
-    /// A QoS 0 message was taken out of the queue.
-    pub(crate) fn taken(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    /// Reserves a place for a QoS 1 or 2 message. A broker that keeps to its packet identifiers
+    /// never has more unacknowledged; one that comes again and again with new messages while the
+    /// old ones wait must not fill the memory.
+    pub(crate) fn reserve_acknowledged(&self) -> bool {
+        if self.unhandled.load(Ordering::Relaxed) >= MOST_UNACKNOWLEDGED {
+            return false;
+        }
+        self.unhandled.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// A message was taken out of the queue.
+    pub(crate) fn taken(&self, qos: QoS) {
+        match qos {
+            QoS::AtMostOnce => self.waiting.fetch_sub(1, Ordering::Relaxed),
+            QoS::AtLeastOnce | QoS::ExactlyOnce => self.unhandled.fetch_sub(1, Ordering::Relaxed),
+        };
     }
 }

@@ -94,7 +94,9 @@ impl Worker {
     }
 
     fn handle(&self, message: Message) {
-        let message = message.take();
+        let Some(message) = message.take() else {
+            return;
+        };
         let index = message.source().index;
         self.busy.0.store(index, Ordering::Relaxed);
         self.handling.handle(message);

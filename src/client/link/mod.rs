@@ -46,6 +46,9 @@ use crate::{
 /// How long a broker may take to close the connection after DISCONNECT.
 const LINGER: Duration = Duration::from_millis(100);
 
+/// After so many wake-ups a packet does not wait for rumqttc's backlog any longer.
+const MOST_STALLED: u32 = 32;
+
 /// At most one bell is in rumqttc's channel; one more is room for nothing that should happen.
 const CHANNEL_CAPACITY: usize = 2;
 
@@ -107,8 +110,12 @@ pub(crate) struct Link {
     context: Context,
     /// What the current connection begins with and has not sent yet.
     opening: VecDeque<Request>,
-    /// The last connection ended with an acknowledgement that rumqttc did not expect.
+    /// A connection of this session ended with an acknowledgement that rumqttc did not expect.
     unsolicited: bool,
+    /// DISCONNECT is under way.
+    leaving: bool,
+    /// Wake-ups since a packet waits in rumqttc's backlog.
+    stalled: u32,
 }
 
 impl Link {
@@ -131,6 +138,8 @@ impl Link {
             settings,
             opening: VecDeque::new(),
             unsolicited: false,
+            leaving: false,
+            stalled: 0,
         };
         Ok((link, RumqttcBell(client)))
     }
@@ -158,7 +167,7 @@ impl Link {
         match self.connection.iter().next() {
             Some(Ok(event)) => Ok(self.translate(event)),
             Some(Err(error)) => {
-                self.unsolicited = matches!(
+                self.unsolicited |= matches!(
                     error,
                     ConnectionError::MqttState(StateError::Unsolicited(_))
                 );
@@ -183,18 +192,25 @@ impl Link {
         session_present: bool,
         subscriptions: Opening,
         repeats: Vec<Repeat>,
+        birth_id: u16,
         receives_qos2: bool,
     ) {
+        self.stalled = 0;
+        if !session_present {
+            self.unsolicited = false;
+        }
         if session_present && (receives_qos2 || self.unsolicited) {
             self.expect_releases();
         }
         let born = self.settings.birth.as_ref().map(|birth| {
-            Request::Publish(publish(Outgoing {
+            let mut publish = publish(Outgoing {
                 topic: birth.topic.clone(),
                 qos: birth.qos,
                 retain: birth.retain,
                 payload: birth.payload.clone(),
-            }))
+            });
+            publish.pkid = birth_id;
+            Request::Publish(publish)
         });
         let unsubscribes = subscriptions.unsubscribe.into_iter().map(unsubscribe);
         let subscribes = subscriptions.subscribe.into_iter().map(subscribe);
@@ -208,6 +224,10 @@ impl Link {
     /// Sends the next part of what the connection begins with; `next` has to be called between
     /// two parts. Says whether all of it is sent.
     pub(crate) fn open(&mut self, written: &mut impl FnMut(Happened)) -> Result<bool, Cause> {
+        if let Some(request) = self.unstall() {
+            let happened = self.feed_request(request).map_err(|unfed| unfed.cause)?;
+            written(happened);
+        }
         if !self.connection.eventloop.pending.is_empty() {
             return Ok(false);
         }
@@ -263,12 +283,47 @@ impl Link {
         }
     }
 
-    /// The next thing on the wire is DISCONNECT, whatever else waits.
-    pub(crate) fn disconnect(&mut self) {
-        self.connection
-            .eventloop
-            .pending
-            .push_front(Request::Disconnect(Disconnect));
+    /// The next thing on the wire is DISCONNECT, whatever else waits. To be called before each
+    /// `next` until it is written. Says whether it went to the encoder just now: then the next
+    /// flush sends it.
+    pub(crate) fn disconnect(&mut self) -> Result<bool, Cause> {
+        let eventloop = &mut self.connection.eventloop;
+        if !self.leaving {
+            self.leaving = true;
+            self.stalled = 0;
+            // Nothing may follow DISCONNECT [MQTT-3.14.4-2].
+            for request in eventloop.pending.drain(..).rev() {
+                self.opening.push_front(request);
+            }
+            eventloop
+                .pending
+                .push_front(Request::Disconnect(Disconnect));
+            return Ok(false);
+        }
+        match self.unstall() {
+            Some(request) => self
+                .feed_request(request)
+                .map(|_| true)
+                .map_err(|unfed| unfed.cause),
+            None => Ok(false),
+        }
+    }
+
+    /// rumqttc writes its backlog when a timer of 1 ms fires before anything else happens, which
+    /// may take seconds on a connection that always has something to read. Takes the packet out
+    /// again when that has lasted for some wake-ups: each of them flushes, so that the encoder is
+    /// as good a way then.
+    fn unstall(&mut self) -> Option<Request> {
+        if self.connection.eventloop.pending.is_empty() {
+            self.stalled = 0;
+            return None;
+        }
+        self.stalled += 1;
+        if self.stalled < MOST_STALLED {
+            return None;
+        }
+        self.stalled = 0;
+        self.connection.eventloop.pending.pop_front()
     }
 
     /// DISCONNECT is written: reads on until the broker closes, as it must [MQTT-3.14.4-3], and at
@@ -295,6 +350,7 @@ impl Link {
     /// the connection that they belong to is over.
     pub(crate) fn close(&mut self) -> Backlog {
         self.context.connected = false;
+        self.leaving = false;
         let eventloop = &mut self.connection.eventloop;
         eventloop.clean();
         // Two publishes under one identifier can't happen within our window; rumqttc would keep
@@ -392,6 +448,8 @@ fn size(request: &Request) -> usize {
     match request {
         Request::Publish(publish) => publish.size(),
         Request::Subscribe(subscribe) => subscribe.size(),
+        Request::Unsubscribe(unsubscribe) => unsubscribe.size(),
+        // Acknowledgements, PUBREL, DISCONNECT.
         _ => 4,
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         receipt::{Fate, Slot, Slots},
         window::{Ahead, Window},
     },
-    spec::qos::QoS,
+    spec::{outbox::Replay, qos::QoS},
     supervise::ledger::Ledger,
 };
 
@@ -142,19 +142,9 @@ impl Books {
             }
             Progress::Written { packet_id } => {
                 self.bell_out = false;
-                match self.ringing.take() {
-                    Some(stub) => self.out(packet_id, stub, written),
-                    // A birth message, or one that is repeated and in flight already.
-                    None if packet_id != 0 && !self.flight.contains(packet_id) => {
-                        self.window.published(packet_id, QoS::AtLeastOnce);
-                        self.flight.push(Flying {
-                            packet_id,
-                            slot: None,
-                            message: None,
-                            released: false,
-                        });
-                    }
-                    None => {}
+                // What a connection begins with is in flight already, and no bell is out then.
+                if let Some(stub) = self.ringing.take() {
+                    self.out(packet_id, stub, written);
                 }
             }
             Progress::Used { packet_id } => self.window.used(packet_id),
@@ -190,7 +180,7 @@ impl Books {
 
     /// The client has ended, and this message was waiting. One that was sent before may have
     /// arrived.
-    pub(super) fn end_waiting(&mut self, slot: Arc<Slot>, was_sent: bool) {
+    fn end_waiting(&mut self, slot: Arc<Slot>, was_sent: bool) {
         let fate = match was_sent {
             true => Fate::NotAcknowledged,
             false => Fate::Unsent,
@@ -214,17 +204,87 @@ impl Books {
         self.slots.close(slot, fate);
     }
 
-    /// Ends the messages at the front that are too old. Those behind them are younger.
+    /// Ends the messages that are too old, those that were sent before excepted: these stand in
+    /// front, and behind them the oldest comes first.
     pub(super) fn expire_front(&mut self, max_age: Option<Duration>) {
         let Some(max_age) = max_age else { return };
-        while let Some(front) = self.publishes.front() {
-            if front.accepted_at.is_none_or(|at| at.elapsed() <= max_age) {
+        let first = self.first_unsent();
+        while let Some(oldest) = self.publishes.get(first) {
+            if oldest.accepted_at.is_none_or(|at| at.elapsed() <= max_age) {
                 return;
             }
-            if let Some(entry) = self.publishes.pop_front() {
+            if let Some(entry) = self.publishes.remove(first) {
                 self.end(entry.slot, Fate::Expired);
             }
         }
+    }
+
+    /// Makes room for one message by dropping the oldest that was never sent.
+    pub(super) fn drop_oldest(&mut self, capacity: usize) {
+        let first = self.first_unsent();
+        while self.publishes.len() >= capacity {
+            let Some(entry) = self.publishes.remove(first) else {
+                return;
+            };
+            self.end(entry.slot, Fate::Dropped);
+        }
+    }
+
+    fn first_unsent(&self) -> usize {
+        self.publishes
+            .iter()
+            .take_while(|entry| entry.was_sent)
+            .count()
+    }
+
+    /// The broker has lost the session, and what was in flight with it.
+    pub(super) fn session_lost(&mut self, replay: Replay) {
+        self.window.forget();
+        for flying in self.flight.take().into_iter().rev() {
+            let Some(slot) = flying.slot else { continue };
+            match flying.message {
+                Some(message) if replay == Replay::Always => {
+                    self.publishes.push_front(Entry {
+                        message,
+                        slot,
+                        accepted_at: None,
+                        was_sent: true,
+                    });
+                }
+                _ => self.end(slot, Fate::SessionLost),
+            }
+        }
+    }
+
+    /// The connection begins with a birth message: an identifier for it, which is in flight from
+    /// now on.
+    pub(super) fn expect_birth(&mut self, qos: QoS) -> Option<u16> {
+        let packet_id = self.window.reserve(qos)?;
+        self.flight.push(Flying {
+            packet_id,
+            slot: None,
+            message: None,
+            released: false,
+        });
+        Some(packet_id)
+    }
+
+    /// The client has ended, or will without sending anything more: so does every message.
+    pub(super) fn end_all(&mut self) {
+        if let Some(stub) = self.ringing.take() {
+            self.end_waiting(stub.slot, stub.was_sent);
+        }
+        for slot in self.flight.take().into_iter().filter_map(|it| it.slot) {
+            self.end(slot, Fate::NotAcknowledged);
+        }
+        for entry in std::mem::take(&mut self.publishes) {
+            self.end_waiting(entry.slot, entry.was_sent);
+        }
+    }
+
+    /// Nothing is in progress, and no acknowledgement is on its way.
+    pub(super) fn is_drained(&self) -> bool {
+        self.in_progress() == 0 && self.controls.is_empty() && !self.bell_out
     }
 
     pub(super) fn in_progress(&self) -> usize {

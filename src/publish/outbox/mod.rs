@@ -24,7 +24,10 @@ use crate::{
         receipt::{Fate, Receipt, Slots},
         window::{Ahead, Window},
     },
-    spec::outbox::{Offline, OutboxOverflow, OutboxSettings, Replay},
+    spec::{
+        outbox::{Offline, OutboxOverflow, OutboxSettings},
+        qos::QoS,
+    },
     supervise::ledger::Ledger,
 };
 
@@ -114,12 +117,7 @@ impl Outbox {
                 break;
             }
             if self.settings.overflow == OutboxOverflow::DropOldest {
-                while inner.publishes.len() >= self.settings.capacity {
-                    let Some(oldest) = inner.publishes.pop_front() else {
-                        break;
-                    };
-                    inner.end(oldest.slot, Fate::Dropped);
-                }
+                inner.drop_oldest(self.settings.capacity);
                 break;
             }
             match patience {
@@ -143,6 +141,10 @@ impl Outbox {
             was_sent: false,
         });
         self.ring_if_asleep(&mut inner);
+        if self.settings.max_age.is_some() {
+            // Several may have expired and made room at once.
+            self.room.notify_all();
+        }
         Ok(receipt)
     }
 
@@ -185,10 +187,11 @@ impl Outbox {
         self.room.notify_all();
     }
 
-    /// Waits until nothing is in progress any more, the client ends, or the deadline.
+    /// Waits until nothing is in progress and no acknowledgement waits, the client ends, or the
+    /// deadline.
     pub(crate) fn wait_drained(&self, deadline: Option<Instant>) {
         let mut inner = self.inner.lock();
-        while inner.in_progress() > 0 && inner.listener != Listener::Gone {
+        while !inner.is_drained() && inner.listener != Listener::Gone {
             match deadline {
                 None => self.drained.wait(&mut inner),
                 Some(deadline) => {
@@ -208,9 +211,30 @@ impl Outbox {
             inner.controls.push_front(Control::Disconnect);
             self.ring_if_asleep(&mut inner);
         }
+        if inner.listener == Listener::Away {
+            // Nothing will be sent any more, and the network thread may be a long time coming: it
+            // may hang in a name look-up. Nobody has to wait for a receipt until then.
+            inner.end_all();
+        }
         inner.listener = Listener::Gone;
         self.room.notify_all();
         self.drained.notify_all();
+    }
+
+    /// The acknowledgements that wait, for a network thread that is about to disconnect.
+    pub(crate) fn take_acknowledgements(&self) -> Vec<Control> {
+        let mut inner = self.inner.lock();
+        let controls = std::mem::take(&mut inner.controls).into_iter();
+        controls
+            .filter(|control| matches!(control, Control::Acknowledge { .. }))
+            // What more there is could make the encoder wait; the broker sends those again.
+            .take(BATCH_BYTES / 4)
+            .collect()
+    }
+
+    /// Whether an item is in rumqttc's channel.
+    pub(crate) fn is_bell_out(&self) -> bool {
+        self.inner.lock().bell_out
     }
 
     /// The client has ended: every message that is left ends with it.
@@ -218,15 +242,7 @@ impl Outbox {
         self.close();
         let mut inner = self.inner.lock();
         inner.bell = None;
-        if let Some(stub) = inner.ringing.take() {
-            inner.end_waiting(stub.slot, stub.was_sent);
-        }
-        for slot in inner.flight.take().into_iter().filter_map(|it| it.slot) {
-            inner.end(slot, Fate::NotAcknowledged);
-        }
-        for entry in std::mem::take(&mut inner.publishes) {
-            inner.end_waiting(entry.slot, entry.was_sent);
-        }
+        inner.end_all();
     }
 
     /// Ends messages that are too old, for as long as there is no connection to do so.
@@ -237,37 +253,33 @@ impl Outbox {
         self.told(&inner);
     }
 
-    /// There is a connection, and the network thread is awake on it. Returns what it repeats of
-    /// the last one; without a session that is nothing, and what was unacknowledged goes to the
-    /// front of the queue as new, or ends, as the settings say.
-    pub(crate) fn connected(&self, session_present: bool) -> Vec<Repeat> {
+    /// There is a connection, and the network thread is awake on it. Returns what it may begin
+    /// with; without a session nothing is repeated, and what was unacknowledged goes to the front
+    /// of the queue as new, or ends, as the settings say.
+    pub(crate) fn connected(&self, session_present: bool, birth: Option<QoS>) -> Beginning {
         let mut inner = self.inner.lock();
         if inner.listener == Listener::Away {
             inner.listener = Listener::Awake;
         }
+        let mut repeats = Vec::new();
         if session_present {
-            let (repeats, lost) = inner.flight.repeats();
+            let (again, lost) = inner.flight.repeats();
+            repeats = again;
             for slot in lost {
                 inner.end(slot, Fate::ConnectionLost);
             }
-            return repeats;
+        } else {
+            inner.session_lost(self.settings.replay);
         }
-        inner.window.forget();
-        for flying in inner.flight.take().into_iter().rev() {
-            let Some(slot) = flying.slot else { continue };
-            match flying.message {
-                Some(message) if self.settings.replay == Replay::Always => {
-                    inner.publishes.push_front(Entry {
-                        message,
-                        slot,
-                        accepted_at: None,
-                        was_sent: true,
-                    });
-                }
-                _ => inner.end(slot, Fate::SessionLost),
-            }
+        let birth_id = birth
+            .filter(|qos| *qos != QoS::AtMostOnce)
+            .and_then(|qos| inner.expect_birth(qos));
+        self.told(&inner);
+        Beginning {
+            repeats,
+            birth_id: birth_id.unwrap_or(0),
+            identifiers: inner.window.room(),
         }
-        Vec::new()
     }
 
     /// The connection is lost, and the network thread has given back what it did not feed and
@@ -314,6 +326,8 @@ impl Outbox {
             }
         }
         self.told(&inner);
+        // Who waits for room may be refused now, being offline.
+        self.room.notify_all();
     }
 
     /// Takes note of what the network thread has seen.
@@ -386,10 +400,21 @@ impl Outbox {
 
     /// Tells who waits for the end of everything.
     fn told(&self, inner: &Books) {
-        if inner.draining && inner.in_progress() == 0 {
+        if inner.draining && inner.is_drained() {
             self.drained.notify_all();
         }
     }
+}
+
+/// What a new connection may begin with.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    /// What it repeats of the last one.
+    pub(crate) repeats: Vec<Repeat>,
+    /// The identifier of its birth message, 0 at QoS 0.
+    pub(crate) birth_id: u16,
+    /// How many SUBSCRIBE and UNSUBSCRIBE packets find an identifier that is free.
+    pub(crate) identifiers: u16,
 }
 
 /// What rumqttc gives back when its connection is lost.

@@ -77,7 +77,7 @@ fn one_bell_is_out_at_a_time_and_what_comes_meanwhile_goes_together() {
         "silence",
         "nothing rings without a connection"
     );
-    outbox.connected(false);
+    outbox.connected(false, None);
     settle(&outbox, Vec::new()).unwrap();
     assert_eq!(bell(&heard), "first");
     let kept: Vec<_> = ["second", "third", "fourth"]
@@ -107,7 +107,7 @@ fn one_bell_is_out_at_a_time_and_what_comes_meanwhile_goes_together() {
 #[test]
 fn a_full_window_holds_publishes_and_not_acknowledgements() {
     let (outbox, heard) = outbox(settings(10, 1));
-    outbox.connected(false);
+    outbox.connected(false, None);
     settle(&outbox, Vec::new()).unwrap();
     let flying = offer(&outbox, "flying", QoS::AtLeastOnce);
     assert_eq!(bell(&heard), "flying");
@@ -170,7 +170,7 @@ fn the_oldest_is_dropped_or_expires_as_the_settings_say() {
         ..settings(2, 10)
     });
     let old = offer(&aging, "old", QoS::AtLeastOnce);
-    aging.connected(false);
+    aging.connected(false, None);
     settle(&aging, Vec::new()).unwrap();
     assert_eq!(bell(&heard), "silence");
     assert_eq!(old.wait(), Err(ReceiptError::Expired));
@@ -187,7 +187,7 @@ fn the_oldest_is_dropped_or_expires_as_the_settings_say() {
 #[test]
 fn closing_wakes_a_sleeping_thread_and_forbids_sleep() {
     let (outbox, heard) = outbox(settings(1, 1));
-    outbox.connected(false);
+    outbox.connected(false, None);
     settle(&outbox, Vec::new()).unwrap();
     outbox.close();
     assert_eq!(bell(&heard), "Disconnect");
@@ -267,7 +267,7 @@ proptest! {
                 }
                 7 if !connected => {
                     connected = true;
-                    for repeat in outbox.connected(n > 1) {
+                    for repeat in outbox.connected(n > 1, None).repeats {
                         if let Repeat::Publish { packet_id, message } = repeat {
                             wire.unacknowledged.push((packet_id, message));
                         }
