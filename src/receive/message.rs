@@ -131,12 +131,13 @@ impl Drop for Message {
         if !self.taken {
             return;
         }
+        // Before it is counted: a drain that finds it handled finds its acknowledgement too.
+        if let Some(ticket) = self.ticket {
+            self.source.acks.handled(ticket);
+        }
         match self.matched {
             true => self.source.counters.handled.increment(),
             false => self.source.counters.unmatched.increment(),
-        }
-        if let Some(ticket) = self.ticket {
-            self.source.acks.handled(ticket);
         }
     }
 }

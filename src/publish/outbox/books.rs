@@ -220,6 +220,12 @@ impl Books {
         }
     }
 
+    /// Whether everything has gone out and every message has ended. Acknowledgements count: a
+    /// broker that does not get them sends its messages again.
+    pub(super) fn is_drained(&self) -> bool {
+        self.in_progress() == 0 && self.controls.is_empty() && !self.bell_out
+    }
+
     pub(super) fn in_progress(&self) -> usize {
         self.publishes.len()
             + self.in_hand

@@ -185,10 +185,10 @@ impl Outbox {
         self.room.notify_all();
     }
 
-    /// Waits until nothing is in progress any more, the client ends, or the deadline.
+    /// Waits until everything has gone out and ended, the client ends, or the deadline.
     pub(crate) fn wait_drained(&self, deadline: Option<Instant>) {
         let mut inner = self.inner.lock();
-        while inner.in_progress() > 0 && inner.listener != Listener::Gone {
+        while !inner.is_drained() && inner.listener != Listener::Gone {
             match deadline {
                 None => self.drained.wait(&mut inner),
                 Some(deadline) => {
@@ -268,6 +268,16 @@ impl Outbox {
             }
         }
         Vec::new()
+    }
+
+    /// The connection is lost, before anybody is told: nothing rings from here on, and what does
+    /// not wait for a connection is refused.
+    pub(crate) fn lost(&self) {
+        let mut inner = self.inner.lock();
+        if inner.listener != Listener::Gone {
+            inner.listener = Listener::Away;
+        }
+        self.room.notify_all();
     }
 
     /// The connection is lost, and the network thread has given back what it did not feed and
@@ -381,7 +391,7 @@ impl Outbox {
 
     /// Tells who waits for the end of everything.
     fn told(&self, inner: &Books) {
-        if inner.draining && inner.in_progress() == 0 {
+        if inner.draining && inner.is_drained() {
             self.drained.notify_all();
         }
     }
