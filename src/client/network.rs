@@ -170,6 +170,7 @@ impl Network {
         };
         if let Some(cause) = &lost {
             // Before anything else: nobody may believe in this connection any longer.
+            self.core.outbox.lost();
             self.core.status.set(ClientState::Lost {
                 cause: cause.clone(),
             });

@@ -145,14 +145,15 @@ impl Drop for Message {
         if !self.taken {
             return;
         }
+        // Before it is counted: a drain that finds it handled finds its acknowledgement too.
+        if let Some(ticket) = self.ticket {
+            self.source.acks.handled(ticket);
+        }
         let counters = &self.source.counters;
         match self.fate {
             Fate::Handled => counters.handled.increment(),
             Fate::Unmatched => counters.unmatched.increment(),
             Fate::Superseded => counters.repeated.increment(),
-        }
-        if let Some(ticket) = self.ticket {
-            self.source.acks.handled(ticket);
         }
     }
 }

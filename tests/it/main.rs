@@ -27,6 +27,7 @@ mod pub_functions;
 mod publish;
 mod publish_again;
 mod pull;
+mod qos2_on_mosquitto;
 mod qos2_received;
 mod qos2_sent;
 mod receipts;

@@ -282,7 +282,8 @@ impl Books {
         }
     }
 
-    /// Nothing is in progress, and no acknowledgement is on its way.
+    /// Whether everything has gone out and every message has ended. Acknowledgements count: a
+    /// broker that does not get them sends its messages again.
     pub(super) fn is_drained(&self) -> bool {
         self.in_progress() == 0 && self.controls.is_empty() && !self.bell_out
     }

@@ -187,8 +187,7 @@ impl Outbox {
         self.room.notify_all();
     }
 
-    /// Waits until nothing is in progress and no acknowledgement waits, the client ends, or the
-    /// deadline.
+    /// Waits until everything has gone out and ended, the client ends, or the deadline.
     pub(crate) fn wait_drained(&self, deadline: Option<Instant>) {
         let mut inner = self.inner.lock();
         while !inner.is_drained() && inner.listener != Listener::Gone {
@@ -280,6 +279,16 @@ impl Outbox {
             birth_id: birth_id.unwrap_or(0),
             identifiers: inner.window.room(),
         }
+    }
+
+    /// The connection is lost, before anybody is told: nothing rings from here on, and what does
+    /// not wait for a connection is refused.
+    pub(crate) fn lost(&self) {
+        let mut inner = self.inner.lock();
+        if inner.listener != Listener::Gone {
+            inner.listener = Listener::Away;
+        }
+        self.room.notify_all();
     }
 
     /// The connection is lost, and the network thread has given back what it did not feed and
