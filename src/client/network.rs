@@ -329,13 +329,16 @@ impl Network {
             let refused = subscriptions.answered(packet_id, granted);
             let all_answered = subscriptions.all_answered();
             self.answered |= all_answered;
+            // Counted and announced before anybody who waits for the answers goes on.
+            for filter in &refused {
+                self.core.counters.refused_subscriptions.increment();
+                self.core.status.refused_subscription(filter.clone());
+            }
             self.core.status.set_subscribed(all_answered);
             refused
         };
         for filter in refused {
             log::warn!("client {}: the broker refused {filter:?}", self.core.name);
-            self.core.counters.refused_subscriptions.increment();
-            self.core.status.refused_subscription(filter.clone());
             if self.on_refused_subscription == RefusedSubscription::EndClient {
                 self.ending = Some(Outcome::SubscriptionRefused { filter });
             }
