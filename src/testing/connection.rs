@@ -1,25 +1,20 @@
-//! One TCP connection: its socket, its outgoing queue and the thread that writes.
+//! One TCP connection: its socket, its outgoing queue and its gate.
 //!
 //! Whoever has a packet for a client puts it into that connection's queue, which has no bound, and
 //! goes on: a client that does not read its socket stalls its own writer and nobody else. The gate
 //! decides whether the two threads of a connection still may touch the socket; its lock is taken
 //! last but for the record's, and never held over a socket call that can block.
 
-use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
 
 use super::packet::Packet;
-use super::record::{Direction, Record, wait_until};
-use super::wire;
-
-/// A writer hands this much to the socket at a time, if there is as much.
-const BATCH: usize = 64 * 1024;
+use super::record::wait_until;
 
 /// A write to a client that does not read looks at the gate this often. Nothing else could end it:
 /// shutting the socket down would send the client a FIN before its reset.
@@ -32,6 +27,8 @@ const FLUSH: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) enum Outgoing {
     Packet(Packet),
+    /// A packet that waits for its time and holds up nothing behind it.
+    Late(Instant, Packet),
     /// Bytes that are written as they are, and not recorded.
     Raw(Bytes),
     /// Close after what came before.
@@ -69,6 +66,17 @@ struct Gate {
     /// Its client is disconnected: what still comes is not read, what is queued still goes out.
     leaving: bool,
     writing: bool,
+    /// Nothing is read until this is taken back.
+    stalled: bool,
+    /// How often that changed.
+    n_stalls: u64,
+    reading: bool,
+}
+
+impl Gate {
+    fn is_unread(&self) -> bool {
+        self.silent || self.stalled
+    }
 }
 
 impl Conn {
@@ -112,6 +120,12 @@ impl Conn {
         gate.silent || gate.leaving || gate.closed
     }
 
+    /// Whether it is closed, or will be as soon as what is queued is sent.
+    pub(super) fn is_over(&self) -> bool {
+        let gate = self.gate.lock();
+        gate.leaving || gate.closed
+    }
+
     pub(super) fn leave(&self) {
         self.gate.lock().leaving = true;
     }
@@ -119,14 +133,51 @@ impl Conn {
     /// From now on both threads leave the socket alone, until it is closed.
     pub(super) fn silence(&self) {
         self.gate.lock().silent = true;
+        self.turned.notify_all();
     }
 
-    /// Lets a write that is under way end, so that nothing more is sent after a silence.
+    /// From now on nothing is read, or again.
+    pub(super) fn stall(&self, stalled: bool) {
+        let mut gate = self.gate.lock();
+        gate.stalled = stalled;
+        gate.n_stalls += 1;
+        self.turned.notify_all();
+    }
+
+    /// Lets what is under way end, so that nothing more is sent after a silence, and nothing more
+    /// read after a stall.
     pub(super) fn settled(&self) {
         let mut gate = self.gate.lock();
-        while gate.writing {
+        while (gate.silent && gate.writing) || (gate.is_unread() && gate.reading) {
             self.turned.wait(&mut gate);
         }
+    }
+
+    /// Asks for leave to read what is there, which [`Conn::has_read`] gives back. Waits while the
+    /// connection is stalled or silent. False if it is closed.
+    pub(super) fn may_read(&self) -> bool {
+        let mut gate = self.gate.lock();
+        while gate.is_unread() && !gate.closed {
+            self.turned.wait(&mut gate);
+        }
+        gate.reading = !gate.closed;
+        gate.reading
+    }
+
+    pub(super) fn has_read(&self) {
+        self.gate.lock().reading = false;
+        self.turned.notify_all();
+    }
+
+    /// To be given to [`Conn::was_read_since`].
+    pub(super) fn n_stalls(&self) -> u64 {
+        self.gate.lock().n_stalls
+    }
+
+    /// Whether it was read all the time: else a client was not too late.
+    pub(super) fn was_read_since(&self, n_stalls: u64) -> bool {
+        let gate = self.gate.lock();
+        gate.n_stalls == n_stalls && !gate.is_unread()
     }
 
     pub(super) fn wait_closed(&self) {
@@ -136,11 +187,11 @@ impl Conn {
         }
     }
 
-    /// Waits, at most until the connection is closed.
+    /// Waits, at most until the connection is closed or silent.
     pub(super) fn pause(&self, pause: Duration) {
         let deadline = Instant::now().checked_add(pause);
         let mut gate = self.gate.lock();
-        while !gate.closed {
+        while !gate.closed && !gate.silent {
             if wait_until(&self.turned, &mut gate, deadline) {
                 return;
             }
@@ -169,13 +220,14 @@ impl Conn {
         self.send(Outgoing::Wake);
     }
 
-    fn may_write(&self) -> bool {
+    /// Asks for leave to write, which [`Conn::has_written`] gives back.
+    pub(super) fn may_write(&self) -> bool {
         let mut gate = self.gate.lock();
         gate.writing = !gate.closed && !gate.silent;
         gate.writing
     }
 
-    fn wrote(&self) {
+    pub(super) fn has_written(&self) {
         self.gate.lock().writing = false;
         self.turned.notify_all();
     }
@@ -198,69 +250,4 @@ pub(super) fn finish(conns: &[Arc<Conn>]) {
         drop(gate);
         conn.close(How::Fin);
     }
-}
-
-/// The body of the writing thread: ends when the connection is closed or silent.
-pub(super) fn write(conn: &Conn, queue: &Receiver<Outgoing>, record: &Record) {
-    let mut bytes = BytesMut::new();
-    while let Ok(first) = queue.recv() {
-        bytes.clear();
-        let mut packets = Vec::new();
-        let mut is_last = false;
-        let mut next = Some(first);
-        while let Some(outgoing) = next {
-            match outgoing {
-                Outgoing::Packet(packet) => match wire::encode(&packet, &mut bytes) {
-                    Ok(()) => packets.push(packet),
-                    Err(error) => {
-                        log::warn!("test broker cannot send to {}: {error}", conn.client());
-                        is_last = true;
-                    }
-                },
-                Outgoing::Raw(raw) => bytes.extend_from_slice(&raw),
-                Outgoing::Close => is_last = true,
-                Outgoing::Wake => {}
-            }
-            let is_full = is_last || bytes.len() >= BATCH;
-            next = if is_full { None } else { queue.try_recv().ok() };
-        }
-        if !conn.may_write() {
-            return;
-        }
-        // Before the write: else an answer could be in the record before what it answers.
-        for packet in &packets {
-            record.add(conn.id, conn.client(), Direction::Out, packet);
-        }
-        let is_written = write_all(conn, &bytes);
-        // A silent connection stays open: its reader waits until it is closed.
-        if conn.is_silent() {
-            return;
-        }
-        if is_last || !is_written {
-            conn.close(How::Fin);
-            return;
-        }
-    }
-}
-
-/// Called with leave to write, which it gives back. False if the connection was closed or silenced
-/// in between, or the peer is gone.
-fn write_all(conn: &Conn, bytes: &[u8]) -> bool {
-    let mut left = bytes;
-    let mut is_gone = false;
-    while !left.is_empty() && !is_gone {
-        match (&conn.socket).write(left) {
-            Ok(n_written) => left = &left[n_written..],
-            Err(error) => match error.kind() {
-                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
-                _ => is_gone = true,
-            },
-        }
-        conn.wrote();
-        if !conn.may_write() {
-            return left.is_empty();
-        }
-    }
-    conn.wrote();
-    left.is_empty()
 }

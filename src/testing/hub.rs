@@ -6,13 +6,14 @@
 
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::connection::{Conn, How, Outgoing, finish};
-use super::faults::ConnectReply;
+use super::faults::{ConnectReply, Reply};
 use super::opening::{Opening, Settings};
 use super::packet::Packet;
 use super::record::{Direction, Record, WaitError, wait_until};
@@ -26,7 +27,9 @@ pub(super) struct Hub {
     pub(super) record: Record,
     state: Mutex<State>,
     /// Clients were connected or disconnected.
-    changed: Condvar,
+    pub(super) changed: Condvar,
+    /// Grows when a fault is set that writers have to know.
+    pub(super) faults_version: AtomicU64,
 }
 
 /// What a reader has to do next.
@@ -49,6 +52,8 @@ impl Hub {
             record: Record::new(),
             state: Mutex::new(State::default()),
             changed: Condvar::new(),
+            // A writer begins with 0: so it asks at least once.
+            faults_version: AtomicU64::new(1),
         }
     }
 
@@ -79,11 +84,16 @@ impl Hub {
             if state.faults.cuts(&opening.client) {
                 return Next::Close(How::Reset);
             }
-            let reply = state.faults.reply_to(&opening.client);
-            if let ConnectReply::Accept | ConnectReply::AcceptThenKick = reply {
-                return self.attach(state, conn, opening, reply);
+            match state.faults.connect.get(&opening.client).clone() {
+                Reply::As(reply @ (ConnectReply::Accept | ConnectReply::AcceptThenKick)) => {
+                    return self.attach(state, conn, opening, reply);
+                }
+                Reply::As(reply) => reply,
+                Reply::Raw(bytes) => {
+                    conn.send(Outgoing::Raw(bytes));
+                    return Next::Read;
+                }
             }
-            reply
         };
         match reply {
             ConnectReply::Code(code) => refuse(conn, code),
@@ -126,62 +136,19 @@ impl Hub {
         Next::Close(how)
     }
 
-    /// How long a reader has to wait before it reads.
-    pub(super) fn read_pause(&self, conn: &Conn) -> Option<Duration> {
-        let state = self.state.lock();
-        state.faults.read_pauses.get(conn.client()).copied()
-    }
-
     /// A connection's reader ends.
     pub(super) fn ended(&self, conn: &Conn) {
         let mut state = self.state.lock();
         state.conns.remove(&conn.id);
+        self.unlink(state, conn);
+    }
+
+    /// A client is not connected with this connection any more.
+    pub(super) fn unlink(&self, mut state: MutexGuard<'_, State>, conn: &Conn) {
         if let (true, Some(client)) = (state.is_linked(conn), conn.client.get()) {
             state.end(client);
         }
         self.changed.notify_all();
-    }
-
-    /// Ends the connections that a predicate picks. Returns how many.
-    pub(super) fn close(&self, how: How, is_meant: impl Fn(&Conn) -> bool) -> usize {
-        let mut conns = Vec::new();
-        {
-            let mut state = self.state.lock();
-            for conn in state.conns.values() {
-                if is_meant(conn) && !conn.is_closed() {
-                    conns.push(conn.clone());
-                }
-            }
-            for conn in &conns {
-                if let (true, Some(client)) = (state.is_linked(conn), conn.client.get()) {
-                    state.end(client);
-                }
-            }
-            self.changed.notify_all();
-        }
-        match how {
-            How::Fin => finish(&conns),
-            How::Reset => conns.iter().for_each(|conn| conn.close(how)),
-        }
-        conns.len()
-    }
-
-    /// Makes a client's connections silent. Returns how many there are.
-    pub(super) fn silence(&self, client: &str) -> usize {
-        let mut conns = Vec::new();
-        {
-            let state = self.state.lock();
-            for conn in state.conns.values() {
-                if conn.client() == client && !conn.is_closed() {
-                    conn.silence();
-                    conns.push(conn.clone());
-                }
-            }
-        }
-        for conn in &conns {
-            conn.settled();
-        }
-        conns.len()
     }
 
     pub(super) fn stop(&self) {

@@ -2,7 +2,8 @@
 //!
 //! It owns the connection's life: it starts the writer, and when it ends, for whatever reason, the
 //! connection is closed, the hub told, and the writer joined. Time counts in two places, both as
-//! the time limit of a read: the keep alive, and a CONNACK that is to be late.
+//! the time limit of a read: the keep alive, and a CONNACK that is to be late. It looks at what has
+//! come before it takes it, because a test may stop the reading at any moment.
 
 use std::io::{ErrorKind, Read};
 use std::ops::ControlFlow;
@@ -12,11 +13,12 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use crossbeam_channel::Receiver;
 
-use super::connection::{Conn, How, Outgoing, write};
+use super::connection::{Conn, How, Outgoing};
 use super::hub::{Hub, Next, refuse};
 use super::opening::Opening;
 use super::thread;
 use super::wire::{self, WireError};
+use super::writer::Writer;
 
 /// How much is read at once; it lies on the small stack of the thread.
 const CHUNK: usize = 16 * 1024;
@@ -30,6 +32,8 @@ pub(super) struct Reader {
     buffer: BytesMut,
     /// One and a half times the keep alive [MQTT-3.1.2-24]; none before CONNECT.
     patience: Option<Duration>,
+    /// The last byte before a cut is in the buffer.
+    is_cut: bool,
 }
 
 enum Input {
@@ -45,14 +49,15 @@ impl Reader {
             conn,
             buffer: BytesMut::new(),
             patience: None,
+            is_cut: false,
         }
     }
 
     /// The body of the thread.
     pub(super) fn run(mut self, queue: Receiver<Outgoing>) {
-        let (hub, conn) = (self.hub.clone(), self.conn.clone());
-        let role = format!("out-{}", conn.id);
-        let writer = thread::start(&role, move || write(&conn, &queue, &hub.record));
+        let writer = Writer::new(self.hub.clone(), self.conn.clone(), queue);
+        let role = format!("out-{}", self.conn.id);
+        let writer = thread::start(&role, move || writer.run());
         let how = match &writer {
             Ok(_) => self.serve(),
             Err(error) => {
@@ -72,6 +77,7 @@ impl Reader {
         loop {
             loop {
                 match wire::decode(&mut self.buffer, self.hub.settings.max_packet_size) {
+                    Ok(None) if self.is_cut => return How::Reset,
                     Ok(None) => break,
                     Ok(Some(decoded)) => match self.handle(decoded) {
                         ControlFlow::Continue(()) => {}
@@ -108,6 +114,8 @@ impl Reader {
         let next = match opening {
             Some(opening) if is_first => {
                 let mut next = self.hub.connect(&self.conn, &opening, &decoded.packet);
+                // What came behind the CONNECT: until now nobody knew whose it was.
+                self.count(0);
                 if let Next::Delay(delay) = next {
                     next = self.admit_after(delay, &opening);
                 }
@@ -138,6 +146,7 @@ impl Reader {
                 return self.hub.admit(&self.conn, opening);
             }
             match self.read(left) {
+                _ if self.is_cut => return Next::Close(How::Reset),
                 Input::End => return Next::Close(How::Fin),
                 Input::Bytes if self.buffer.len() > self.hub.settings.max_packet_size => {
                     return Next::Close(How::Fin);
@@ -147,24 +156,67 @@ impl Reader {
         }
     }
 
+    /// Counts the bytes in the buffer from this one on towards a cut. What came behind the last
+    /// byte before it is forgotten.
+    fn count(&mut self, first: usize) {
+        let n_bytes = self.buffer.len() - first;
+        if let Some(n_left) = self.hub.count_received(&self.conn, n_bytes) {
+            self.buffer.truncate(first + n_left);
+            self.is_cut = true;
+        }
+    }
+
     fn read(&mut self, limit: Option<Duration>) -> Input {
-        let mut chunk = [0; CHUNK];
         // A limit of zero would be an error; none of our callers has one.
         if self.conn.socket.set_read_timeout(limit).is_err() {
             return Input::End;
         }
         loop {
-            match (&self.conn.socket).read(&mut chunk) {
-                Ok(0) => return Input::End,
-                Ok(n_read) => {
-                    self.buffer.extend_from_slice(&chunk[..n_read]);
-                    return Input::Bytes;
-                }
+            let n_stalls = self.conn.n_stalls();
+            let is_timeout = matches!(self.await_input(), Input::Timeout);
+            if is_timeout && self.conn.was_read_since(n_stalls) {
+                return Input::Timeout;
+            }
+            if !self.conn.may_read() {
+                return Input::End;
+            }
+            // Where nobody looked, a client cannot be late: its time begins again.
+            let input = (!is_timeout).then(|| self.take());
+            self.conn.has_read();
+            if let Some(input) = input {
+                return input;
+            }
+        }
+    }
+
+    /// Waits until something can be read, be it the end, and leaves it there.
+    fn await_input(&self) -> Input {
+        loop {
+            match self.conn.socket.peek(&mut [0]) {
+                Ok(_) => return Input::Bytes,
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
                     ErrorKind::WouldBlock | ErrorKind::TimedOut => return Input::Timeout,
                     _ => return Input::End,
                 },
+            }
+        }
+    }
+
+    /// Takes what is there.
+    fn take(&mut self) -> Input {
+        let mut chunk = [0; CHUNK];
+        loop {
+            match (&self.conn.socket).read(&mut chunk) {
+                Ok(0) => return Input::End,
+                Ok(n_read) => {
+                    let first = self.buffer.len();
+                    self.buffer.extend_from_slice(&chunk[..n_read]);
+                    self.count(first);
+                    return Input::Bytes;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Input::End,
             }
         }
     }

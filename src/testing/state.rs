@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::connection::{Conn, Outgoing};
 use super::faults::Faults;
+use super::link::Link;
 use super::packet::{Packet, WillMessage};
 use super::router::{Message, Router};
 use super::session::Session;
@@ -30,15 +31,6 @@ pub(super) struct State {
     pub(super) links: HashMap<Arc<str>, Link>,
     sessions: HashMap<Arc<str>, Session>,
     router: Router,
-}
-
-/// A connected client.
-#[derive(Debug)]
-pub(super) struct Link {
-    pub(super) conn: Arc<Conn>,
-    will: Option<WillMessage>,
-    /// Acknowledgements that a test holds back.
-    held: Vec<Packet>,
 }
 
 /// What a reader has to do after a packet.
@@ -72,12 +64,7 @@ impl State {
         for packet in session.resume() {
             conn.send(Outgoing::Packet(packet));
         }
-        let link = Link {
-            conn: conn.clone(),
-            will,
-            held: Vec::new(),
-        };
-        self.links.insert(client.clone(), link);
+        self.links.insert(client.clone(), Link::new(conn, will));
         taken_over
     }
 
@@ -173,7 +160,7 @@ impl State {
                 }
                 self.send(client, [Packet::Unsuback { packet_id }]);
             }
-            Packet::Pingreq => self.send(client, [Packet::Pingresp]),
+            Packet::Pingreq => self.answer_ping(client),
             Packet::Disconnect => {
                 if let Some(link) = self.links.get_mut(client) {
                     link.will = None;
@@ -201,24 +188,6 @@ impl State {
             self.progress(&client, |session| {
                 session.deliver(message, qos, false, online)
             });
-        }
-    }
-
-    /// Sends the acknowledgements that were held back for clients that are no longer to wait.
-    pub(super) fn release_held(&mut self) {
-        for (client, link) in &mut self.links {
-            if !self.faults.holds(client) {
-                for packet in link.held.drain(..) {
-                    link.conn.send(Outgoing::Packet(packet));
-                }
-            }
-        }
-    }
-
-    /// Turns the order of what is held back for a client.
-    pub(super) fn reverse_held(&mut self, client: &str) {
-        if let Some(link) = self.links.get_mut(client) {
-            link.held.reverse();
         }
     }
 
@@ -275,21 +244,6 @@ impl State {
         if let Some(session) = self.sessions.get_mut(client) {
             let packets = step(session);
             self.send(client, packets);
-        }
-    }
-
-    fn acknowledge(&mut self, client: &str, packet: Packet) {
-        match self.links.get_mut(client) {
-            Some(link) if self.faults.holds(client) => link.held.push(packet),
-            _ => self.send(client, [packet]),
-        }
-    }
-
-    fn send(&self, client: &str, packets: impl IntoIterator<Item = Packet>) {
-        if let Some(link) = self.links.get(client) {
-            for packet in packets {
-                link.conn.send(Outgoing::Packet(packet));
-            }
         }
     }
 

@@ -1,18 +1,13 @@
-//! Between bytes and packets: the only file of the test broker that knows rumqttc.
+//! From bytes to packets: the only file of the test broker that knows rumqttc.
 //!
 //! rumqttc's codec does the work. What it lets pass and the standard forbids is checked here:
 //! the flags of the fixed header and the protocol level, whose refusal has an answer of its own.
-//! CONNACK and SUBACK are written by hand, because a test may ask for codes that the codec's
-//! enums cannot hold.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use rumqttc::mqttbytes::{self, v4};
 
 use super::packet::{Packet, WillMessage};
 use crate::spec::qos::QoS;
-
-/// The largest frame that the length field of MQTT can announce.
-const LARGEST_FRAME: usize = 268_435_455 + 5;
 
 /// A packet with what the record must not show, and so no `Debug`.
 pub(super) struct Decoded {
@@ -52,38 +47,6 @@ pub(super) fn decode(
     Ok(Some(ours(packet)))
 }
 
-/// Appends the bytes of a packet.
-pub(super) fn encode(packet: &Packet, buffer: &mut BytesMut) -> Result<(), WireError> {
-    encode_with(packet, None, buffer)
-}
-
-/// As [`encode`], with the password that a CONNECT carries.
-pub(super) fn encode_with(
-    packet: &Packet,
-    password: Option<&str>,
-    buffer: &mut BytesMut,
-) -> Result<(), WireError> {
-    match packet {
-        Packet::Connack {
-            session_present,
-            code,
-        } => buffer.put_slice(&[0x20, 2, u8::from(*session_present), *code]),
-        // The broker answers at most what fits a SUBSCRIBE, so one length byte is not enough.
-        Packet::Suback { packet_id, codes } => {
-            buffer.put_u8(0x90);
-            put_length(2 + codes.len(), buffer);
-            buffer.put_u16(*packet_id);
-            buffer.put_slice(codes);
-        }
-        other => {
-            theirs(other, password)
-                .write(buffer, LARGEST_FRAME)
-                .map_err(WireError::Malformed)?;
-        }
-    }
-    Ok(())
-}
-
 /// Reserved flags that are wrong close the connection [MQTT-2.2.2-2].
 fn check_flags(first: u8) -> Result<(), WireError> {
     let (kind, flags) = (first >> 4, first & 0x0F);
@@ -112,19 +75,6 @@ fn check_version(frame: &[u8]) -> Result<(), WireError> {
         [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', ..] => Err(WireError::Version),
         // Another name is garbage, which the codec says.
         _ => Ok(()),
-    }
-}
-
-fn put_length(mut length: usize, buffer: &mut BytesMut) {
-    loop {
-        // The cast keeps the low seven bits, which are all that is wanted.
-        let low = (length & 0x7F) as u8;
-        length >>= 7;
-        if length == 0 {
-            buffer.put_u8(low);
-            return;
-        }
-        buffer.put_u8(low | 0x80);
     }
 }
 
@@ -211,90 +161,10 @@ fn ours(packet: v4::Packet) -> Decoded {
     Decoded { packet, password }
 }
 
-fn theirs(packet: &Packet, password: Option<&str>) -> v4::Packet {
-    match packet.clone() {
-        Packet::Connect {
-            client_id,
-            clean_session,
-            keep_alive,
-            username,
-            has_password: _,
-            will,
-        } => {
-            let mut connect = v4::Connect::new(client_id);
-            connect.clean_session = clean_session;
-            connect.keep_alive = keep_alive;
-            connect.last_will = will.map(|will| v4::LastWill {
-                topic: will.topic,
-                message: will.payload,
-                qos: their_qos(will.qos),
-                retain: will.retain,
-            });
-            if let Some(username) = username {
-                connect.set_login(username, password.unwrap_or_default());
-            }
-            v4::Packet::Connect(connect)
-        }
-        Packet::Publish {
-            topic,
-            qos,
-            retain,
-            dup,
-            packet_id,
-            payload,
-        } => v4::Packet::Publish(v4::Publish {
-            dup,
-            qos: their_qos(qos),
-            retain,
-            topic,
-            pkid: packet_id,
-            payload,
-        }),
-        Packet::Puback { packet_id } => v4::Packet::PubAck(v4::PubAck::new(packet_id)),
-        Packet::Pubrec { packet_id } => v4::Packet::PubRec(v4::PubRec::new(packet_id)),
-        Packet::Pubrel { packet_id } => v4::Packet::PubRel(v4::PubRel::new(packet_id)),
-        Packet::Pubcomp { packet_id } => v4::Packet::PubComp(v4::PubComp::new(packet_id)),
-        Packet::Subscribe { packet_id, filters } => {
-            let filters = filters
-                .into_iter()
-                .map(|(filter, qos)| v4::SubscribeFilter::new(filter, their_qos(qos)));
-            let mut subscribe = v4::Subscribe::new_many(filters);
-            subscribe.pkid = packet_id;
-            v4::Packet::Subscribe(subscribe)
-        }
-        Packet::Unsubscribe { packet_id, filters } => v4::Packet::Unsubscribe(v4::Unsubscribe {
-            pkid: packet_id,
-            topics: filters,
-        }),
-        Packet::Unsuback { packet_id } => v4::Packet::UnsubAck(v4::UnsubAck::new(packet_id)),
-        Packet::Pingreq => v4::Packet::PingReq,
-        Packet::Pingresp => v4::Packet::PingResp,
-        Packet::Disconnect => v4::Packet::Disconnect,
-        // Written by hand in `encode_with`, which never asks for these two here.
-        Packet::Connack {
-            session_present, ..
-        } => v4::Packet::ConnAck(v4::ConnAck::new(
-            v4::ConnectReturnCode::Success,
-            session_present,
-        )),
-        Packet::Suback { packet_id, .. } => {
-            v4::Packet::SubAck(v4::SubAck::new(packet_id, Vec::new()))
-        }
-    }
-}
-
 fn our_qos(qos: mqttbytes::QoS) -> QoS {
     match qos {
         mqttbytes::QoS::AtMostOnce => QoS::AtMostOnce,
         mqttbytes::QoS::AtLeastOnce => QoS::AtLeastOnce,
         mqttbytes::QoS::ExactlyOnce => QoS::ExactlyOnce,
-    }
-}
-
-fn their_qos(qos: QoS) -> mqttbytes::QoS {
-    match qos {
-        QoS::AtMostOnce => mqttbytes::QoS::AtMostOnce,
-        QoS::AtLeastOnce => mqttbytes::QoS::AtLeastOnce,
-        QoS::ExactlyOnce => mqttbytes::QoS::ExactlyOnce,
     }
 }

@@ -18,7 +18,23 @@ fn packets() -> impl Strategy<Value = Packet> {
             .prop_map(|(packet_id, filters)| Packet::Subscribe { packet_id, filters }),
         (1..u16::MAX, proptest::collection::vec(0..=2_u8, 1..300))
             .prop_map(|(packet_id, codes)| Packet::Suback { packet_id, codes }),
-        (1..u16::MAX).prop_map(|packet_id| Packet::Pubrel { packet_id }),
+        (1..u16::MAX, 0..5).prop_map(|(packet_id, kind)| match kind {
+            0 => Packet::Puback { packet_id },
+            1 => Packet::Pubrec { packet_id },
+            2 => Packet::Pubrel { packet_id },
+            3 => Packet::Pubcomp { packet_id },
+            _ => Packet::Unsuback { packet_id },
+        }),
+        prop_oneof![
+            Just(Packet::Pingreq),
+            Just(Packet::Pingresp),
+            Just(Packet::Disconnect)
+        ],
+        (
+            1..u16::MAX,
+            proptest::collection::vec("[a-z/+#é]{1,9}", 1..5)
+        )
+            .prop_map(|(packet_id, filters)| Packet::Unsubscribe { packet_id, filters }),
         (
             "[a-zé/]{1,200}",
             qos,
@@ -36,19 +52,35 @@ fn packets() -> impl Strategy<Value = Packet> {
                     payload: payload.into(),
                 }
             ),
-        ("[a-z]{0,9}", any::<bool>(), any::<bool>()).prop_map(|(id, clean, has_will)| connect(
-            &id,
-            clean,
-            has_will.then(|| will("w"))
-        )),
+        connects(),
     ]
+}
+
+fn connects() -> impl Strategy<Value = Packet> {
+    let username = proptest::option::of("[a-z]{1,9}");
+    let wills = proptest::option::of(("[a-zé/]{1,9}", any::<bool>(), "[a-z]{0,9}"));
+    ("[a-z]{0,9}", any::<bool>(), any::<u16>(), username, wills).prop_map(
+        |(client_id, clean_session, keep_alive, username, will)| Packet::Connect {
+            client_id,
+            clean_session,
+            keep_alive,
+            username,
+            has_password: false,
+            will: will.map(|(topic, retain, payload)| WillMessage {
+                topic,
+                qos: QoS::ExactlyOnce,
+                retain,
+                payload: payload.into(),
+            }),
+        },
+    )
 }
 
 proptest! {
     #[test]
     fn what_is_encoded_is_decoded(packet in packets()) {
         let mut bytes = BytesMut::new();
-        wire::encode(&packet, &mut bytes).unwrap();
+        encode::encode(&packet, &mut bytes).unwrap();
         let decoded = wire::decode(&mut bytes, 1 << 20).unwrap().unwrap();
         prop_assert_eq!(decoded.packet, packet);
         prop_assert!(bytes.is_empty());
@@ -75,7 +107,7 @@ proptest! {
         byte in any::<u8>(),
     ) {
         let mut bytes = BytesMut::new();
-        wire::encode(&packet, &mut bytes).unwrap();
+        encode::encode(&packet, &mut bytes).unwrap();
         let at = at.index(bytes.len());
         bytes[at] = byte;
         while let Ok(Some(_)) = wire::decode(&mut bytes, 1 << 20) {}

@@ -6,11 +6,13 @@
 // A test says that it failed by panicking.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod answers;
 mod codec;
 mod faults;
 mod life;
 mod messages;
 mod sessions;
+mod stream;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -19,7 +21,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::packet::{Packet, WillMessage};
-use super::{TestBroker, wire};
+use super::{TestBroker, encode, wire};
 use crate::spec::qos::QoS;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -84,8 +86,13 @@ impl Client {
 
     fn send_with(&mut self, packet: Packet, password: Option<&str>) {
         let mut bytes = BytesMut::new();
-        wire::encode_with(&packet, password, &mut bytes).unwrap();
+        encode::encode_with(&packet, password, &mut bytes).unwrap();
         self.socket.write_all(&bytes).unwrap();
+    }
+
+    /// In one write.
+    fn send_together(&mut self, packets: &[Packet]) {
+        self.socket.write_all(&encoded(packets)).unwrap();
     }
 
     fn next(&mut self) -> Found {
@@ -101,6 +108,22 @@ impl Client {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// Exactly so many bytes.
+    fn bytes(&mut self, n_bytes: usize) -> Vec<u8> {
+        let mut bytes = vec![0; n_bytes];
+        self.socket.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// Nothing is on the socket. What is to give the broker the time to do wrong, such as another
+    /// client's round trip, comes before.
+    fn finds_nothing(&mut self) {
+        self.socket.set_nonblocking(true).unwrap();
+        let error = self.socket.read(&mut [0; 1]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        self.socket.set_nonblocking(false).unwrap();
     }
 
     fn packet(&mut self) -> Packet {
@@ -134,6 +157,14 @@ impl Client {
             }
         );
     }
+}
+
+fn encoded(packets: &[Packet]) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    for packet in packets {
+        encode::encode(packet, &mut bytes).unwrap();
+    }
+    bytes
 }
 
 fn connect(client_id: &str, clean_session: bool, will: Option<WillMessage>) -> Packet {
