@@ -96,8 +96,11 @@ fn retrying_for_ever_costs_next_to_no_processor_time() {
             let used = proc::cpu_time() - before;
             let attempts = fleet.stats().failed_attempts;
             assert!(attempts >= 20, "{attempts} attempts of 20 clients");
+            // Without pauses there would be tens of thousands, and a single thread that spins
+            // within an attempt would use two seconds. What an attempt costs is the machine's.
+            assert!(attempts < 5_000, "{attempts} attempts of 20 clients");
             assert!(
-                used < Duration::from_millis(300),
+                used < Duration::from_secs(1),
                 "{used:?} for {attempts} attempts"
             );
             assert_eq!(fleet.threads().clients(), 20);
