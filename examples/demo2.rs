@@ -46,7 +46,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let fleet = builder.start()?;
     fleet.stop_on_signal()?;
     println!("current threads = {}", fleet.threads().total());
-    match fleet.wait_subscribed(Duration::from_secs(5)) {
+    let connected = fleet.wait_subscribed(Duration::from_secs(5));
+    show_changes(&fleet);
+    match connected {
         Ok(()) => println!("All clients connected"),
         Err(error) => println!("not all clients are connected: {error}"),
     }
@@ -89,14 +91,12 @@ fn client(i: usize, url: &str, options: &Options) -> ClientSpec {
 
 /// Prints what comes and publishes, until the time is over or every client has ended.
 fn main_loop(fleet: &Fleet, options: &Options, own_brokers: &mut Vec<TestBroker>) {
-    let (messages, states) = (fleet.messages(), fleet.states());
+    let messages = fleet.messages();
     let start = Instant::now();
     let mut next_publish = start;
     let mut count = 0;
     loop {
-        while let Ok(change) = states.try_recv() {
-            show(&change, fleet);
-        }
+        show_changes(fleet);
         if options
             .seconds
             .is_some_and(|limit| start.elapsed() >= limit)
@@ -129,12 +129,16 @@ fn main_loop(fleet: &Fleet, options: &Options, own_brokers: &mut Vec<TestBroker>
             ),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                while let Ok(change) = states.try_recv() {
-                    show(&change, fleet);
-                }
+                show_changes(fleet);
                 return;
             }
         }
+    }
+}
+
+fn show_changes(fleet: &Fleet) {
+    while let Ok(change) = fleet.states().try_recv() {
+        show(&change, fleet);
     }
 }
 
