@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use mqtt_fleet::testing::{Packet, TestBroker};
+use mqtt_fleet::testing::{Direction, Packet, TestBroker};
 use mqtt_fleet::{ClientSpec, Delivery, Fleet, QoS, Session};
 
 use crate::support::receiving::{
-    PATIENCE, number, numbered, reconnect, subscribed, take, tireless, wait_for_in,
+    PATIENCE, number, numbered, publishes, reconnect, subscribed, take, tireless, wait_for_in,
 };
 
 const STOP: Duration = Duration::from_secs(10);
@@ -104,5 +104,41 @@ fn it_never_takes_the_identifier_of_a_message_in_flight() {
         failed, 100,
         "no connection was lost but those that were cut"
     );
+    fleet.stop(STOP);
+}
+
+/// Fails when the acknowledgement of a birth message is taken for that of a message in flight: its sender
+/// would be told that the broker has it, and the broker never said so.
+#[test]
+fn its_acknowledgement_is_never_taken_for_that_of_a_message() {
+    // More often than there are identifiers.
+    const CUTS: usize = 50;
+    let broker = TestBroker::start().unwrap();
+    broker.hold_acks(true);
+    let fleet = subscribed(Fleet::builder().client(plant(&broker, QoS::AtLeastOnce)));
+    let plant = fleet.client("plant").unwrap();
+    let receipt = plant.publish("t", QoS::AtLeastOnce, false, "1").unwrap();
+    let ids_on = |topic: &str| -> Vec<u16> {
+        let sent = publishes(&broker.seen(), "plant", Direction::In).into_iter();
+        let on_topic = sent.filter(|it| it.topic == topic);
+        on_topic.map(|it| it.packet_id).collect()
+    };
+    for cut in 1..=CUTS {
+        broker
+            .wait_for(
+                |_| ids_on("state").len() >= cut && ids_on("t").len() >= cut,
+                PATIENCE,
+            )
+            .unwrap();
+        let packet_id = ids_on("state")[cut - 1];
+        assert!(broker.send_packet("plant", Packet::Puback { packet_id }));
+        // Not cut: what is under way to the client gets there.
+        reconnect(&broker, plant, |id| broker.kick(id));
+        assert!(!receipt.is_done(), "{:?}", receipt.try_result());
+    }
+    let (births, messages) = (ids_on("state"), ids_on("t"));
+    assert!(births.iter().all(|id| !messages.contains(id)), "{births:?}");
+    broker.hold_acks(false);
+    assert_eq!(receipt.wait_timeout(PATIENCE), Ok(Delivery::Acknowledged));
     fleet.stop(STOP);
 }

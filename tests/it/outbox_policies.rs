@@ -6,11 +6,13 @@ use std::time::Duration;
 use mqtt_fleet::testing::{Sessions, TestBroker};
 use mqtt_fleet::{
     Client, ClientSpec, Delivery, Fleet, Offline, OutboxOverflow, Outcome, PublishError,
-    PublishErrorKind, QoS, Receipt, Session,
+    PublishErrorKind, QoS, Receipt, ReceiptError, Retry, Session,
 };
 
 use crate::support::fleet::{ended, quick_retry};
-use crate::support::receiving::{PATIENCE, numbered, subscribed, tireless, wait_for_publishes};
+use crate::support::receiving::{
+    PATIENCE, numbered, reconnect, subscribed, tireless, wait_for_publishes,
+};
 
 const STOP: Duration = Duration::from_secs(10);
 const MOMENT: Duration = Duration::from_millis(20);
@@ -68,7 +70,10 @@ fn nothing_is_taken_while_offline_if_the_spec_says_so() {
 #[test]
 fn who_waits_for_room_is_told_of_the_loss_if_nothing_may_wait_for_it() {
     let broker = TestBroker::start().unwrap();
+    // No attempt to connect comes to its rescue: who waits is told of the loss itself.
+    let hour = Duration::from_secs(3_600);
     let spec = plant(&broker)
+        .retry(Retry::forever().pause(hour, hour))
         .offline(Offline::Reject)
         .window(1)
         .outbox_capacity(1);
@@ -123,6 +128,43 @@ fn dropping_the_oldest_never_waits() {
         assert_eq!(came.last(), Some(&numbered(1_000)));
         assert!(fleet.stop(STOP).total().published.balances());
     }
+}
+
+/// Fails when a message that was sent, and waits to be sent again in a new session, is dropped for a newer
+/// one: the broker has it, and "dropped" says that it has not.
+#[test]
+fn what_was_sent_is_never_dropped() {
+    let broker = TestBroker::start().unwrap();
+    let spec = plant(&broker)
+        .birth("state", QoS::AtLeastOnce, false, "online")
+        .window(1)
+        .outbox_capacity(1)
+        .outbox_overflow(OutboxOverflow::DropOldest);
+    let fleet = subscribed(Fleet::builder().client(spec));
+    let client = fleet.client("plant").unwrap();
+    let born = |n: usize| {
+        let born = broker.wait_for(|_| broker.published("state").len() == n, PATIENCE);
+        born.unwrap();
+    };
+    born(1);
+    broker.hold_acks(true);
+    let sent = publish(client, 0).unwrap();
+    wait_for_publishes(&broker, "plant", 2);
+    // In the new session the birth message fills the window, so that the other one has to wait.
+    reconnect(&broker, client, |id| broker.cut(id));
+    born(2);
+    assert_eq!((client.queued(), broker.published("t").len()), (1, 1));
+    let waits = publish(client, 1).unwrap();
+    assert!(!sent.is_done(), "{:?}", sent.try_result());
+    assert_eq!((waits.is_done(), client.queued()), (false, 2));
+    let newest = publish(client, 2).unwrap();
+    assert_eq!(waits.try_result(), Some(Err(ReceiptError::Dropped)));
+    broker.hold_acks(false);
+    for receipt in [sent, newest] {
+        assert_eq!(receipt.wait_timeout(PATIENCE), Ok(Delivery::Acknowledged));
+    }
+    assert_eq!(broker.published("t"), ["0", "0", "2"]);
+    assert!(fleet.stop(STOP).total().published.balances());
 }
 
 /// A thread that waits for room: it has been seen to, for all that can be seen.

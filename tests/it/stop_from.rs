@@ -64,6 +64,44 @@ fn a_handler_stops_the_fleet_itself() {
     assert_eq!(fleet.stop(PATIENCE).exit_code(), 0);
 }
 
+/// Fails if a handler that drains the fleet waits for the end of its own message, or if what it published
+/// just before does not go out.
+#[test]
+fn a_handler_drains_the_fleet() {
+    const MANY: usize = 200;
+    let broker = TestBroker::start().unwrap();
+    let cell: Arc<OnceLock<Arc<Fleet>>> = Arc::default();
+    let (told, report) = bounded(1);
+    let own_fleet = Arc::clone(&cell);
+    let draining = spec("draining", &broker).subscribe("off", QoS::AtLeastOnce);
+    let fleet = Fleet::builder()
+        .client(draining)
+        .on_message("off", move |_message, clients| {
+            let fleet = own_fleet.get().ok_or("it is not there yet")?;
+            let client = clients.get("draining")?;
+            for n in 0..MANY {
+                client.publish("last", QoS::AtLeastOnce, false, n.to_string())?;
+            }
+            let begin = Instant::now();
+            let report = fleet.stop_draining(PATIENCE);
+            told.send((report, begin.elapsed()))?;
+            Ok(())
+        })
+        .workers(1)
+        .start()
+        .unwrap();
+    let fleet = Arc::new(fleet);
+    cell.set(Arc::clone(&fleet)).unwrap();
+    fleet.wait_subscribed(PATIENCE).unwrap();
+    broker.publish("off", QoS::AtLeastOnce, false, "").unwrap();
+    let (report, took) = report.recv_timeout(PATIENCE * 2).unwrap();
+    assert!(took < PATIENCE / 2, "it waited for itself: {took:?}");
+    assert_eq!(report.total().published.acknowledged, MANY as u64);
+    assert!(report.abandoned().is_empty(), "{report}");
+    assert_eq!(broker.published("last").len(), MANY);
+    assert_eq!(fleet.stop(PATIENCE).exit_code(), 0);
+}
+
 /// Fails if `Fleet::stop` in a pub function joins the publisher that it runs on.
 #[test]
 fn a_pub_function_stops_the_fleet_itself() {
