@@ -15,7 +15,7 @@ use crate::{
         resolve::Resolver,
     },
     publish::{
-        message::{Item, Parcel, Progress},
+        message::{Control, Item, Parcel, Progress},
         outbox::{Backlog, Beginning},
     },
     receive::{dispatch::Dispatch, source::Source},
@@ -308,8 +308,12 @@ impl Network {
         // From the back of the reversed list: what is not fed when an error comes stays there.
         self.parcels.reverse();
         let mut fed = Ok(());
-        while let Some(Parcel { item, stub }) = self.parcels.pop() {
-            match (self.link.feed(item), stub) {
+        while let Some(parcel) = self.parcels.last_mut() {
+            // The stub stays where it can be found should rumqttc panic.
+            let item = std::mem::replace(&mut parcel.item, Item::Control(Control::Disconnect));
+            let written = self.link.feed(item);
+            let stub = self.parcels.pop().and_then(|parcel| parcel.stub);
+            match (written, stub) {
                 (Ok(Happened::PublishWritten { packet_id }), Some(stub)) => {
                     self.progress.push(Progress::Fed { packet_id, stub });
                 }

@@ -133,3 +133,24 @@ fn a_panic_of_the_thread_ends_what_it_has_just_sent() {
         },
     );
 }
+
+/// Fails if the message that is given to the encoder while it panics is lost without an end.
+#[test]
+fn a_panic_of_the_encoder_ends_what_it_was_given() {
+    proc::alone(
+        "receipts_end::a_panic_of_the_encoder_ends_what_it_was_given",
+        || {
+            let broker = TestBroker::start().unwrap();
+            broker.stop();
+            rig("Topic = rigged");
+            let fleet = start([spec("panics", &broker).retry(Retry::forever())]);
+            let client = fleet.client("panics").unwrap();
+            let receipts = ["t", "t", "rigged", "t", "t"]
+                .map(|topic| client.publish(topic, QoS::AtLeastOnce, false, "1").unwrap());
+            broker.restart(Sessions::Lost).unwrap();
+            let outcome = ended(&fleet, "panics");
+            assert!(matches!(outcome, Outcome::Panicked { .. }), "{outcome}");
+            let ends = ends(client, &receipts);
+        },
+    );
+}

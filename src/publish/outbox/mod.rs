@@ -329,9 +329,12 @@ impl Outbox {
             }
         }
         for parcel in unfed.drain(..).rev() {
-            if let (Item::Publish(message), Some(stub)) = (parcel.item, parcel.stub) {
-                inner.in_hand -= 1;
-                inner.put_back(message, stub);
+            let Some(stub) = parcel.stub else { continue };
+            inner.in_hand -= 1;
+            match parcel.item {
+                Item::Publish(message) => inner.put_back(message, stub),
+                // rumqttc panicked with the message in its hands.
+                Item::Control(_) => inner.end(stub.slot, Fate::ConnectionLost),
             }
         }
         self.told(&inner);
