@@ -150,7 +150,8 @@ fn a_panic_of_the_encoder_ends_what_it_was_given() {
             broker.restart(Sessions::Lost).unwrap();
             let outcome = ended(&fleet, "panics");
             assert!(matches!(outcome, Outcome::Panicked { .. }), "{outcome}");
-            let ends = ends(client, &receipts);
+            let lost = ReceiptError::Failed(FailedCause::ConnectionLost);
+            assert_eq!(ends(client, &receipts)[2], lost);
         },
     );
 }
