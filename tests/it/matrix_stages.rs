@@ -121,6 +121,26 @@ fn garbage_between_messages() {
     }
 }
 
+/// Fails if a message above the limit is delivered, if one of QoS 0 costs more than its connection, or if
+/// one that the broker sends again and again is fetched without end.
+#[test]
+fn a_message_above_the_limit() {
+    let oversized = vec![0; 256 * 1024];
+    for (qos, comes_again) in [(QoS::AtMostOnce, false), (QoS::AtLeastOnce, true)] {
+        let row = format!("oversized, {qos:?}");
+        let rig = Rig::start(&row, |spec| spec.session(Session::Kept));
+        let topic = format!("to/{VICTIM}");
+        let sent = rig.broker.publish(topic, qos, false, oversized.clone());
+        sent.unwrap();
+        rig.lost("TooLarge");
+        assert_eq!(rig.victim().stats().received, 0, "{row}");
+        match comes_again {
+            true => rig.gives_up(3, "TooLarge"),
+            false => rig.recovers_at_once(),
+        }
+    }
+}
+
 /// The first bytes of packets that never become whole.
 const TRUNCATED: [(&str, &[u8]); 5] = [
     ("half a header", b"\x30"),
