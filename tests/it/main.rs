@@ -20,6 +20,7 @@ mod handlers;
 mod handlers_that_publish;
 mod matrix_connecting;
 mod matrix_lines;
+mod matrix_map;
 mod matrix_packets;
 mod matrix_sides;
 mod matrix_signals;

@@ -2,6 +2,7 @@
 //! typed cause, and its neighbor does not notice. Refusals by code are in `refusals.rs`, ports that
 //! nobody listens on in `retry.rs`, names without an address in `credentials.rs`.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mqtt_fleet::Retry;
@@ -77,7 +78,7 @@ fn a_broker_that_finds_its_words_again_is_connected_to() {
 /// for something permanent. Each attempt costs one connect timeout.
 #[test]
 fn half_a_connack_and_silence_is_a_timeout() {
-    for bytes in [&CONNACK[..1], &CONNACK[..3], b"\x20\x7f\x00"] {
+    let half = |bytes: &'static [u8]| {
         let row = format!("{bytes:?} and no more");
         let broker = TestBroker::start().unwrap();
         broker.on_connect_raw_of(VICTIM, bytes);
@@ -89,7 +90,12 @@ fn half_a_connack_and_silence_is_a_timeout() {
         let took = begin.elapsed();
         assert!(took >= 2 * TIMEOUT, "{row}: {took:?}");
         assert!(took < 2 * TIMEOUT + PATIENCE / 4, "{row}: {took:?}");
-    }
+    };
+    thread::scope(|scope| {
+        for bytes in [&CONNACK[..1], &CONNACK[..3], b"\x20\x7f\x00"] {
+            scope.spawn(move || half(bytes));
+        }
+    });
 }
 
 /// Fails if a peer that closes within its first packet is a mystery, or is asked again.

@@ -216,6 +216,46 @@ fn an_acknowledgement_of_the_wrong_kind_acknowledges_nothing() {
     }
 }
 
+/// Fails if an acknowledgement of the other quality of service leaves the message in no bucket or in two,
+/// ends the client, or keeps its identifier for ever.
+#[test]
+fn an_acknowledgement_of_the_other_qos_harms_one_message_at_most() {
+    let packet_id = 2; // Behind the SUBSCRIBE.
+    let rows = [
+        (QoS::AtLeastOnce, Packet::Pubrec { packet_id }),
+        (QoS::ExactlyOnce, Packet::Puback { packet_id }),
+    ];
+    for (qos, packet) in rows {
+        for session in [Session::Clean, Session::Kept] {
+            let row = format!("{packet} for {qos:?}, {session:?}");
+            let rig = Rig::start(&row, |spec| {
+                spec.session(session).retry(tireless()).window(2)
+            });
+            let victim = rig.victim();
+            rig.broker.hold_acks_of(VICTIM, true);
+            let receipt = victim.publish("t", qos, false, "1").unwrap();
+            let came = rig
+                .broker
+                .wait_for(|_| !rig.broker.published("t").is_empty(), PATIENCE);
+            came.unwrap();
+            assert!(rig.broker.send_packet(VICTIM, packet.clone()));
+            rig.broker.hold_acks_of(VICTIM, false);
+            let _ = receipt.wait_timeout(PATIENCE);
+            assert!(receipt.is_done(), "{row}");
+            for n in 0..10 {
+                let receipt = victim.publish("t", qos, false, numbered(n)).unwrap();
+                let delivery = receipt.wait_timeout(PATIENCE);
+                assert_eq!(delivery, Ok(Delivery::Acknowledged), "{row}, {n}");
+            }
+            let ledger = victim.ledger();
+            assert!(ledger.balances(), "{row}: {ledger:?}");
+            assert_eq!((ledger.accepted, ledger.in_progress), (11, 0), "{row}");
+            let report = rig.fleet.stop(PATIENCE);
+            assert_eq!(report.exit_code(), 0, "{row}: {report}");
+        }
+    }
+}
+
 /// Fails if the second of two acknowledgements is counted, acknowledges the next message, or has the first
 /// one sent again.
 #[test]

@@ -1,6 +1,7 @@
 //! The fault matrix, in the middle of something: garbage instead of each answer, between messages, and
 //! packets that never become whole. What was sent and received is accounted for all the same.
 
+use std::thread;
 use std::time::Duration;
 
 use mqtt_fleet::testing::{Packet, PingReply, TestBroker};
@@ -153,7 +154,7 @@ const TRUNCATED: [(&str, &[u8]); 5] = [
 /// Fails if the client waits for the rest for ever, or delivers what came of it.
 #[test]
 fn a_packet_that_never_becomes_whole_costs_a_keep_alive() {
-    for (row, bytes) in TRUNCATED {
+    let half = |row, bytes: &'static [u8]| {
         let rig = Rig::start(row, |spec| spec.keep_alive(Duration::from_secs(1)));
         rig.broker.on_ping_of(VICTIM, PingReply::Never);
         rig.send_raw(bytes);
@@ -161,7 +162,12 @@ fn a_packet_that_never_becomes_whole_costs_a_keep_alive() {
         rig.broker.clear_faults();
         assert_eq!(rig.victim().stats().received, 0, "{row}");
         rig.recovers_at_once();
-    }
+    };
+    thread::scope(|scope| {
+        for (row, bytes) in TRUNCATED {
+            scope.spawn(move || half(row, bytes));
+        }
+    });
 }
 
 /// Fails if a connection that ends within a packet is taken for a protocol error, or if half of the packet
