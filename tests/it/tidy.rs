@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use source::{code_of, files, is_word, named_after, read, root, rust_blocks, sources};
 
-mod source;
+pub(crate) mod source;
 
 /// Who may import from whom. A room may always name itself; `lib.rs` re-exports from all of them.
 const ROOMS: [(&str, &[&str]); 7] = [

@@ -171,10 +171,28 @@ impl Link {
                     error,
                     ConnectionError::MqttState(StateError::Unsolicited(_))
                 );
+                self.forget_refused(&error);
                 Err(self.context.cause(error))
             }
             // rumqttc's own end of its requests, which can't come while it holds a sender.
             None => Err(Cause::Closed),
+        }
+    }
+
+    /// rumqttc queues the event of a packet before it looks at the packet: one that it then refuses
+    /// has no effect. A PUBCOMP for a message of QoS 1 does not acknowledge it.
+    fn forget_refused(&mut self, error: &ConnectionError) {
+        let events = &mut self.connection.eventloop.state.events;
+        let is_refused = match (error, events.back()) {
+            (ConnectionError::MqttState(StateError::WrongPacket), Some(Event::Incoming(_))) => true,
+            (
+                ConnectionError::MqttState(StateError::Unsolicited(refused)),
+                Some(Event::Incoming(packet)),
+            ) => acknowledges(packet) == Some(*refused),
+            _ => false,
+        };
+        if is_refused {
+            events.pop_back();
         }
     }
 
@@ -440,6 +458,17 @@ impl Link {
             Event::Outgoing(rumqttc::Outgoing::Disconnect) => Happened::DisconnectWritten,
             _ => Happened::Other,
         }
+    }
+}
+
+/// The identifier of what a packet acknowledges or completes.
+fn acknowledges(packet: &Packet) -> Option<u16> {
+    match packet {
+        Packet::PubAck(ack) => Some(ack.pkid),
+        Packet::PubRec(ack) => Some(ack.pkid),
+        Packet::PubRel(release) => Some(release.pkid),
+        Packet::PubComp(ack) => Some(ack.pkid),
+        _ => None,
     }
 }
 

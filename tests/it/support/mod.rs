@@ -2,6 +2,7 @@
 
 pub(crate) mod chaos;
 pub(crate) mod fleet;
+pub(crate) mod matrix;
 pub(crate) mod mosquitto;
 pub(crate) mod proc;
 pub(crate) mod program;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Scope;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::chaos::Dice;
 
@@ -24,6 +24,9 @@ struct Shared {
     n_cut: AtomicU64,
     /// A connection is cut after fewer bytes than this, each way; 0 is never.
     cut_below: AtomicU64,
+    /// While it is frozen, nothing more is forwarded, either way and on any connection.
+    frozen: Mutex<bool>,
+    thawed: Condvar,
     /// The client's end of every connection there was.
     clients: Mutex<Vec<Arc<TcpStream>>>,
 }
@@ -42,6 +45,8 @@ impl Proxy {
             closed: AtomicBool::new(false),
             n_cut: AtomicU64::new(0),
             cut_below: AtomicU64::new(0),
+            frozen: Mutex::default(),
+            thawed: Condvar::new(),
             clients: Mutex::default(),
         });
         let accepting = Arc::clone(&shared);
@@ -56,6 +61,13 @@ impl Proxy {
     /// Cuts each connection from now on after fewer bytes than this, each way; 0 is never.
     pub(crate) fn cut_below(&self, bytes: u64) {
         self.shared.cut_below.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Forwards nothing any more and closes nothing either, or goes on: a line that is dead and does not
+    /// say so.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        *self.shared.frozen.lock() = frozen;
+        self.shared.thawed.notify_all();
     }
 
     /// Closes all connections.
@@ -112,6 +124,12 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, mut budget: u64, shared: &Shar
     let mut chunk = [0; 4096];
     loop {
         let n_read = from.read(&mut chunk).unwrap_or_default();
+        {
+            let mut frozen = shared.frozen.lock();
+            while *frozen {
+                shared.thawed.wait(&mut frozen);
+            }
+        }
         let n_forwarded = n_read.min(usize::try_from(budget).unwrap_or(usize::MAX));
         let is_written = to.write_all(&chunk[..n_forwarded]).is_ok();
         budget -= n_forwarded as u64;
