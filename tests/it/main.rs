@@ -16,6 +16,7 @@ mod demo2;
 mod dispatch;
 mod drain;
 mod drain_ends;
+mod fuzz;
 mod handlers;
 mod handlers_that_publish;
 mod memory;

@@ -2,8 +2,10 @@
 
 pub(crate) mod chaos;
 pub(crate) mod fleet;
+pub(crate) mod hostile;
 pub(crate) mod mosquitto;
 pub(crate) mod proc;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod receiving;
+pub(crate) mod streams;
