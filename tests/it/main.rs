@@ -42,6 +42,8 @@ mod start_limits;
 mod states;
 mod stop;
 mod stop_from;
+mod stop_matrix;
+mod stop_stuck;
 mod subscriptions;
 mod support;
 mod support_works;

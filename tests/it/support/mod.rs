@@ -8,4 +8,5 @@ pub(crate) mod proc;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod receiving;
+pub(crate) mod stopping;
 pub(crate) mod streams;
