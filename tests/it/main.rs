@@ -19,6 +19,7 @@ mod drain_ends;
 mod fuzz;
 mod handlers;
 mod handlers_that_publish;
+mod isolation;
 mod memory;
 mod on_mosquitto;
 mod outbox_policies;

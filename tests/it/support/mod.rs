@@ -1,6 +1,8 @@
 //! What the tests share: a real broker, this process as the system sees it, and waiting for facts.
 
+pub(crate) mod attacks;
 pub(crate) mod chaos;
+pub(crate) mod crowd;
 pub(crate) mod fleet;
 pub(crate) mod hostile;
 pub(crate) mod mosquitto;
