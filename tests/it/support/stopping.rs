@@ -108,8 +108,11 @@ impl Trap {
     }
 }
 
+/// The name of a state, and how a fleet comes into it.
+pub(crate) type State = (&'static str, fn(&TestBroker) -> Scene);
+
 /// Stops each fleet of a table and looks for what is left.
-pub(crate) fn stop_each(table: &[(&str, fn(&TestBroker) -> Scene)]) {
+pub(crate) fn stop_each(table: &[State]) {
     for (name, build) in table {
         stop(name, *build);
     }
