@@ -102,6 +102,19 @@ fn the_corpus_does_no_harm() {
     assert!(n >= 5, "{n} files");
 }
 
+/// Fails if a message whose topic is none reaches a handler, or if something else is said to be wrong.
+#[test]
+fn a_topic_that_is_none_is_named() {
+    // PUBLISH at QoS 0 to `in/#`. A broker that closes right behind it may be what is found first.
+    let ended = Script::parse("open \n 20020000 \n 30 08 0004 696e2f23 4142").run();
+    assert_eq!(ended.report.total().received, 0);
+    let [client] = ended.report.clients() else {
+        panic!("{}", ended.report);
+    };
+    let error = client.outcome().to_string();
+    assert!(error.contains("topic is not valid"), "{error}");
+}
+
 /// Fails if a client panics, hangs, does not stop, or loses count whatever the broker sends; if the peak
 /// of the memory grows with what is sent or announced; or if a thread or descriptor is left over.
 #[test]
