@@ -347,8 +347,8 @@ impl Network {
             Happened::Received(received) => {
                 self.dispatch
                     .deliver(received, &self.source)
-                    .map_err(|_| Cause::Protocol {
-                        message: "more unacknowledged messages than packet identifiers".to_owned(),
+                    .map_err(|offense| Cause::Protocol {
+                        message: offense.to_string(),
                     })?
             }
             Happened::Acknowledged { packet_id } => {

@@ -1,10 +1,15 @@
 //! What the tests share: a real broker, this process as the system sees it, and waiting for facts.
 
+pub(crate) mod attacks;
 pub(crate) mod chaos;
+pub(crate) mod crowd;
 pub(crate) mod fleet;
 pub(crate) mod matrix;
+pub(crate) mod hostile;
 pub(crate) mod mosquitto;
 pub(crate) mod proc;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod receiving;
+pub(crate) mod stopping;
+pub(crate) mod streams;

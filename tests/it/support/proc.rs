@@ -64,13 +64,22 @@ pub(crate) fn cpu_time() -> Duration {
 
 /// How much memory of this process is in RAM.
 pub(crate) fn resident_bytes() -> u64 {
+    memory("VmRSS:")
+}
+
+/// The most memory of this process that ever was in RAM.
+pub(crate) fn peak_resident_bytes() -> u64 {
+    memory("VmHWM:")
+}
+
+fn memory(field: &str) -> u64 {
     let status =
         fs::read_to_string("/proc/self/status").expect("/proc is there: these tests need Linux");
     let kibibytes = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB"))
-        .expect("VmRSS is there, in kB");
-    kibibytes.trim().parse::<u64>().expect("VmRSS is a number") * 1024
+        .find_map(|line| line.strip_prefix(field)?.trim().strip_suffix("kB"))
+        .expect("it is there, in kB");
+    kibibytes.trim().parse::<u64>().expect("it is a number") * 1024
 }
 
 /// Waits until `condition` holds; panics with `what` when it does not within `timeout`.
