@@ -7,3 +7,4 @@ pub(crate) mod proc;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod receiving;
+pub(crate) mod remote;
