@@ -41,6 +41,22 @@ impl Life {
     }
 
     fn live(self) -> Outcome {
+        let mut network = match self.set_up() {
+            Ok(network) => network,
+            Err(message) => return Outcome::Panicked { message },
+        };
+        caught(|| network.run()).unwrap_or_else(|message| {
+            network.abandon();
+            Outcome::Panicked { message }
+        })
+    }
+
+    /// Builds what the thread needs, and waits until all the others have too.
+    ///
+    /// A function of its own, and its result on the heap: rumqttc's parts are large and moved often, and the
+    /// pages of a stack that were once touched stay with the thread.
+    #[inline(never)]
+    fn set_up(self) -> Result<Box<Network>, String> {
         let settings = self.settings;
         let built = Link::new(settings.clone()).and_then(|(link, bell)| {
             let address = settings.broker.address().map_err(ToString::to_string)?;
@@ -54,13 +70,13 @@ impl Life {
             Err(message) => {
                 // The starter waits for this report and then stops the fleet.
                 let _ = self.report.send(Err(message.clone()));
-                return Outcome::Panicked { message };
+                return Err(message);
             }
         };
         let _ = self.report.send(Ok(()));
         // Nothing is ever sent: this waits for the sender to be dropped.
         let _ = self.go.recv();
-        let mut network = Network {
+        Ok(Box::new(Network {
             core: self.core,
             link,
             source: self.source,
@@ -77,10 +93,6 @@ impl Life {
             on_first_connect: self.on_first_connect,
             answered: false,
             was_connected: false,
-        };
-        caught(|| network.run()).unwrap_or_else(|message| {
-            network.abandon();
-            Outcome::Panicked { message }
-        })
+        }))
     }
 }

@@ -125,7 +125,11 @@ impl Network {
                 break;
             }
             self.link.aim(address, login.clone());
-            last = match self.link.next() {
+            let happened = self.link.next();
+            if login.is_some() {
+                self.link.forget_login();
+            }
+            last = match happened {
                 Ok(Happened::Connected { session_present }) => return Ok(session_present),
                 // rumqttc's first event is CONNACK: older ones were taken at the loss.
                 Ok(other) => Cause::Protocol {

@@ -13,7 +13,7 @@ use crate::{
         handler::{FailureSink, OnFailure},
         worker::StateCallback,
     },
-    supervise::state::StateChange,
+    supervise::state::Announced,
 };
 
 /// The tasks of each publisher thread, and for each client the numbers of its tasks there.
@@ -56,14 +56,14 @@ pub(crate) fn start_publishers(
     fleet: &mut Fleet,
     plan: &Plan,
     (tasks, numbers): Tasks,
-    mut states: Option<(Receiver<StateChange>, StateCallback)>,
+    mut states: Option<(Receiver<Announced>, StateCallback)>,
     (stop, closing): (&Receiver<()>, &Receiver<()>),
 ) -> Result<Begins, StartError> {
     let mut begin: Vec<Sender<usize>> = Vec::new();
     for (n, tasks) in tasks.into_iter().enumerate() {
         let (begins, begun) = unbounded();
         begin.push(begins);
-        let callback = |callback: StateCallback| -> Box<dyn Fn(&StateChange) + Send> {
+        let callback = |callback: StateCallback| -> Box<dyn Fn(&Announced) + Send> {
             Box::new(move |change| callback(change))
         };
         let publisher = Publisher {

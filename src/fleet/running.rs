@@ -24,7 +24,7 @@ use crate::{
         outcome::Outcome,
         report::{ClientReport, Report},
         signal::{self, OnSignal, SignalError},
-        state::{ClientState, StateChange, StateChanges},
+        state::{Announced, ClientState, StateChanges},
         status::WaitError,
         stop::{StopSignal, deadline_after},
         thread::{Thread, Watch},
@@ -59,7 +59,7 @@ const LAST_MOMENT: Duration = Duration::from_millis(50);
 /// ```
 pub struct Fleet {
     clients: Clients,
-    states: Option<Receiver<StateChange>>,
+    states: Option<Receiver<Announced>>,
     /// The queue of pull mode.
     messages: Option<Receiver<Message>>,
     /// Locked for the whole of a stop.
@@ -99,7 +99,7 @@ impl Fleet {
 
     pub(crate) fn new(
         clients: Clients,
-        states: Option<Receiver<StateChange>>,
+        states: Option<Receiver<Announced>>,
         messages: Option<Receiver<Message>>,
         closed: Sender<()>,
         stop_publishing: Sender<()>,

@@ -31,7 +31,7 @@ use crate::{
         limits,
         pace::Pacer,
         panic::caught,
-        state::{Announcer, StateChange},
+        state::{Announced, Announcer, StateChange},
         status::Status,
         thread::Thread,
     },
@@ -176,7 +176,7 @@ fn start_workers(
     fleet: &mut Fleet,
     plan: &Plan,
     queues: &[Receiver<Message>],
-    mut states: Option<(Receiver<StateChange>, StateCallback)>,
+    mut states: Option<(Receiver<Announced>, StateCallback)>,
     handling: &Arc<Handling>,
     closing: &Receiver<()>,
 ) -> Result<(), StartError> {

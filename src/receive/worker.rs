@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, never, select};
 
 use crate::{
     receive::{handler::Handling, message::Message},
-    supervise::state::StateChange,
+    supervise::state::{Announced, StateChange},
 };
 
 /// No client: the worker is in no handler.
@@ -39,7 +39,7 @@ pub(crate) struct Worker {
     pub(crate) lane: Receiver<Message>,
     /// State changes and what they are given to; only one worker has them, so that they are
     /// seen in order.
-    pub(crate) states: Option<(Receiver<StateChange>, StateCallback)>,
+    pub(crate) states: Option<(Receiver<Announced>, StateCallback)>,
     pub(crate) handling: Arc<Handling>,
     /// Disconnected when the fleet is ending: no message comes any more, finish what is there.
     pub(crate) closing: Receiver<()>,

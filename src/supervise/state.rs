@@ -164,10 +164,10 @@ impl StateChange {
 /// }
 /// ```
 #[derive(Debug, Clone)]
-pub struct StateChanges(Receiver<StateChange>);
+pub struct StateChanges(Receiver<Announced>);
 
 impl StateChanges {
-    pub(crate) fn new(changes: Receiver<StateChange>) -> Self {
+    pub(crate) fn new(changes: Receiver<Announced>) -> Self {
         Self(changes)
     }
 
@@ -177,7 +177,7 @@ impl StateChanges {
     ///
     /// When every client has ended and all changes were taken.
     pub fn recv(&self) -> Result<StateChange, RecvError> {
-        self.0.recv()
+        self.0.recv().map(|change| *change)
     }
 
     /// Takes a change if one is there. Never waits.
@@ -186,7 +186,7 @@ impl StateChanges {
     ///
     /// `Empty` now, or `Disconnected` for ever.
     pub fn try_recv(&self) -> Result<StateChange, TryRecvError> {
-        self.0.try_recv()
+        self.0.try_recv().map(|change| *change)
     }
 
     /// Waits for a change, at most this long.
@@ -195,20 +195,24 @@ impl StateChanges {
     ///
     /// `Timeout`, or `Disconnected` for ever.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<StateChange, RecvTimeoutError> {
-        self.0.recv_timeout(timeout)
+        self.0.recv_timeout(timeout).map(|change| *change)
     }
 
     /// Waits for one change after the other, until every client has ended.
     pub fn iter(&self) -> impl Iterator<Item = StateChange> + '_ {
-        self.0.iter()
+        self.0.iter().map(|change| *change)
     }
 }
+
+/// What goes through the channels: boxed, because a channel has all its room from the start, and most of it is
+/// never used.
+pub(crate) type Announced = Box<StateChange>;
 
 /// The sending side of state changes: bounded, and it never waits. A listener that falls behind
 /// loses the oldest changes, not the newest: the newest tell what is true now.
 #[derive(Debug, Clone)]
 pub(crate) struct Announcer {
-    listeners: Vec<(Sender<StateChange>, Receiver<StateChange>)>,
+    listeners: Vec<(Sender<Announced>, Receiver<Announced>)>,
 }
 
 impl Announcer {
@@ -221,13 +225,13 @@ impl Announcer {
     }
 
     /// The receiving side of listener `n`.
-    pub(crate) fn listener(&self, n: usize) -> Option<Receiver<StateChange>> {
+    pub(crate) fn listener(&self, n: usize) -> Option<Receiver<Announced>> {
         self.listeners.get(n).map(|(_, receiver)| receiver.clone())
     }
 
     pub(crate) fn announce(&self, change: &StateChange) {
         for (sender, oldest) in &self.listeners {
-            let mut change = change.clone();
+            let mut change = Box::new(change.clone());
             while let Err(TrySendError::Full(returned)) = sender.try_send(change) {
                 // Emptied meanwhile by the listener is as good: there is room then.
                 let _ = oldest.try_recv();

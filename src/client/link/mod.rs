@@ -39,7 +39,7 @@ use crate::{
         outbox::{BATCH_BYTES, Backlog},
     },
     receive::message::Received,
-    spec::settings::Settings,
+    spec::{credentials::Credentials, settings::Settings},
     supervise::{cause::Cause, panic::caught},
 };
 
@@ -120,13 +120,18 @@ pub(crate) struct Link {
 
 impl Link {
     /// Builds rumqttc's client: three descriptors and no connection yet.
-    pub(crate) fn new(settings: Settings) -> Result<(Self, RumqttcBell), String> {
+    pub(crate) fn new(mut settings: Settings) -> Result<(Self, RumqttcBell), String> {
+        // Each attempt is told what to log in with.
+        settings.credentials = Credentials::Anonymous;
         let nowhere = options(&settings, "", 0, None);
         // rumqttc unwraps the making of its runtime: at the descriptor limit it panics.
         let (client, mut connection) = caught(|| rumqttc::Client::new(nowhere, CHANNEL_CAPACITY))?;
         connection
             .eventloop
             .set_network_options(network_options(settings.connect_timeout));
+        // rumqttc makes room for 100 events, 14 KiB a client. They are taken out after each wake-up, and
+        // a quiet client never has more than a few.
+        connection.eventloop.state.events = VecDeque::new();
         let link = Self {
             connection,
             context: Context {
@@ -146,6 +151,18 @@ impl Link {
 
     /// Where the next attempt goes, and as whom.
     pub(crate) fn aim(&mut self, address: SocketAddr, login: Option<(String, String)>) {
+        self.set_options(address, login);
+        self.context.address = Some(address);
+    }
+
+    /// The attempt is over: rumqttc needs its user name and password no longer.
+    pub(crate) fn forget_login(&mut self) {
+        if let Some(address) = self.context.address {
+            self.set_options(address, None);
+        }
+    }
+
+    fn set_options(&mut self, address: SocketAddr, login: Option<(String, String)>) {
         let host = match address {
             SocketAddr::V4(v4) => v4.ip().to_string(),
             // rumqttc joins host and port with a colon. The scope of a link-local address is
@@ -158,7 +175,6 @@ impl Link {
         };
         self.connection.eventloop.mqtt_options =
             options(&self.settings, &host, address.port(), login);
-        self.context.address = Some(address);
     }
 
     /// Blocks until something happens: one call of `Connection::iter().next()`. Without a
