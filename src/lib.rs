@@ -146,6 +146,8 @@
 //!   end when it returns). Rust can't end a thread from outside.
 //! - Messages that are handled during the stop are not acknowledged any more, because their
 //!   connection is over: a broker that keeps the session sends them again.
+//! - A handler or pub function that is refused a message because its client is being stopped may
+//!   return that error: it is no failure.
 //! - Dropping the fleet stops it, with [`FleetBuilder::stop_deadline`]; so an early `?` or a
 //!   panic stops everything too.
 //! - [`Client::stop`] ends one client, [`Clients::stop`] and [`StopHandle::stop`] all of them.

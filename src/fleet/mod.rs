@@ -4,6 +4,7 @@ pub(crate) mod bill;
 pub(crate) mod builder;
 pub(crate) mod check;
 pub(crate) mod error;
+pub(crate) mod goodbye;
 pub(crate) mod plan;
 pub(crate) mod pub_function;
 pub(crate) mod publishers;

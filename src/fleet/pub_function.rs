@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    client::{handle::Client, spec::PubFunction},
+    client::{clients::Clients, handle::Client, spec::PubFunction},
+    fleet::goodbye::forgiven,
     publish::schedule::{Task, Tick},
     receive::handler::{FailureSink, OnFailure},
     supervise::{
@@ -17,6 +18,7 @@ pub(crate) struct Caller {
     /// The client's place in the fleet.
     pub(crate) index: usize,
     pub(crate) client: Client,
+    pub(crate) clients: Clients,
     pub(crate) function: Box<dyn PubFunction>,
     pub(crate) on_failure: OnFailure,
     pub(crate) failed: FailureSink,
@@ -63,7 +65,8 @@ impl Caller {
         let core = Arc::clone(self.client.core());
         core.counters.ticks.increment();
         let (function, client) = (&mut self.function, &self.client);
-        let (message, panicked) = match caught(|| function(client)) {
+        let clients = &self.clients;
+        let (message, panicked) = match caught(|| forgiven(function(client), clients)) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => (error.to_string(), false),
             Err(panic) => (panic, true),

@@ -37,6 +37,7 @@ pub(crate) fn tasks(
                 let caller = pub_function::Caller {
                     index,
                     client: client.clone(),
+                    clients: clients.clone(),
                     function: periodic.function,
                     on_failure,
                     failed: Arc::clone(failed),

@@ -15,6 +15,7 @@ use crate::{
         builder::FleetBuilder,
         check::check,
         error::StartError,
+        goodbye::forgiven,
         plan::Plan,
         publishers::{self, Begins},
         running::{Fleet, RunningWorker},
@@ -158,7 +159,9 @@ fn handling(
                 let (handler, clients) = (Arc::clone(handler), clients.clone());
                 Route {
                     filter: filter.clone(),
-                    handler: Arc::new(move |message: &Message| handler(message, &clients)),
+                    handler: Arc::new(move |message: &Message| {
+                        forgiven(handler(message, &clients), &clients)
+                    }),
                 }
             })
             .collect()

@@ -235,3 +235,26 @@ fn assert_gone(broker: &TestBroker, name: &str) {
     );
     assert_eq!(broker.connects(name), 1);
 }
+
+/// Fails if an orderly stop looks like a failure because a function was just about to publish.
+#[test]
+fn a_function_that_a_stop_refuses_has_not_failed() {
+    let broker = TestBroker::start().unwrap();
+    let (begun, is_begun) = bounded(1);
+    let (go_on, told) = bounded::<()>(0);
+    let spec = spec("refused", &broker).publish_every(Duration::from_millis(1), move |client| {
+        if begun.try_send(()).is_ok() {
+            // Until the test lets go, which is after the stop.
+            let _ = told.recv();
+        }
+        client.try_publish("t", QoS::AtMostOnce, false, "1")?;
+        Ok(())
+    });
+    let fleet = start([spec]);
+    is_begun.recv_timeout(PATIENCE).unwrap();
+    fleet.client("refused").unwrap().stop();
+    drop(go_on);
+    let report = fleet.join();
+    assert_eq!(report.exit_code(), 0, "{report}");
+    assert_eq!(report.total().pub_errors, 0, "{report}");
+}
