@@ -7,9 +7,9 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mqtt_fleet::{ClientSpec, Fleet, Outcome, QoS, Report, Session};
+use mqtt_fleet::{ClientSpec, Fleet, Outcome, QoS, Report, Retry, Session};
 
-use super::fleet::{MARGIN, PATIENCE, quick_retry};
+use super::fleet::{MARGIN, PATIENCE, quick, quick_retry};
 
 /// Between two writes, so that the client finds the first one alone.
 const BREATH: Duration = Duration::from_millis(1);
@@ -24,6 +24,8 @@ pub(crate) struct Script {
     pub(crate) connections: Vec<Vec<Vec<u8>>>,
     /// The connections are not closed after the last write: the client has to find out.
     pub(crate) stays_open: bool,
+    /// The client would try for ever, and is stopped in the middle of whatever it does.
+    pub(crate) stops: bool,
 }
 
 /// What became of the client.
@@ -35,11 +37,12 @@ pub(crate) struct Ended {
 
 impl Script {
     /// A line is a write in hexadecimal, `.` a pause, `--` the next connection, `open` says that they stay
-    /// open. `#` begins a comment.
+    /// open, `stop` that the client is stopped early. `#` begins a comment.
     pub(crate) fn parse(text: &str) -> Script {
         let mut script = Script {
             connections: vec![Vec::new()],
             stays_open: false,
+            stops: false,
         };
         for line in text.lines() {
             let line = line.split('#').next().unwrap_or_default();
@@ -50,6 +53,7 @@ impl Script {
                 "." => connection.push(Vec::new()),
                 "--" => script.connections.push(Vec::new()),
                 "open" => script.stays_open = true,
+                "stop" => script.stops = true,
                 hex => connection.push(bytes_of(hex)),
             }
         }
@@ -97,7 +101,11 @@ impl Script {
         let spec = ClientSpec::new("fuzzed", addr)
             .client_id("fuzzed")
             .session(session)
-            .retry(quick_retry(attempts))
+            .retry(if self.stops {
+                quick(Retry::forever())
+            } else {
+                quick_retry(attempts)
+            })
             .keep_alive(Duration::from_secs(1))
             .connect_timeout(Duration::from_secs(1))
             .max_packet_size(MAX_PACKET)
@@ -122,22 +130,29 @@ impl Script {
             // It may have ended already.
             let _ = client.try_publish("out", qos, false, "payload");
         }
-        let outcome = client.wait_ended(PATIENCE).expect("it ends by itself");
-        assert!(!matches!(outcome, Outcome::Panicked { .. }), "{outcome}");
-        assert!(
-            matches!(
-                outcome,
-                Outcome::RetriesExhausted { .. }
-                    | Outcome::NotMqtt { .. }
-                    | Outcome::Refused { .. }
-            ),
-            "{outcome}"
-        );
+        if self.stops {
+            // Not connected yet, or in the middle of it, or already lost.
+            let _ = client.wait_connected(Duration::from_millis(20));
+        } else {
+            client.wait_ended(PATIENCE).expect("it ends by itself");
+        }
         let deadline = Duration::from_secs(2);
         let begin = Instant::now();
         let report = fleet.stop(deadline);
         assert!(begin.elapsed() < deadline + MARGIN, "{report}");
         assert!(report.abandoned().is_empty(), "{report}");
+        let outcome = client.outcome().expect("it has ended");
+        let is_stopped = self.stops && outcome == Outcome::Stopped;
+        assert!(
+            is_stopped
+                || matches!(
+                    outcome,
+                    Outcome::RetriesExhausted { .. }
+                        | Outcome::NotMqtt { .. }
+                        | Outcome::Refused { .. }
+                ),
+            "{outcome}"
+        );
         let stats = report.total();
         let ledger = stats.published;
         assert!(ledger.balances() && ledger.in_progress == 0, "{ledger:?}");
@@ -174,9 +189,12 @@ impl Script {
 
 impl fmt::Debug for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.stays_open {
-            writeln!(f, "\nopen")?;
+        for (word, is_said) in [("open", self.stays_open), ("stop", self.stops)] {
+            if is_said {
+                write!(f, "\n{word}")?;
+            }
         }
+        writeln!(f)?;
         for (n, connection) in self.connections.iter().enumerate() {
             writeln!(f, "{}", if n == 0 { "" } else { "--" })?;
             for write in connection {

@@ -39,17 +39,25 @@ enum Mutation {
     },
 }
 
-/// Any script: one to three connections, of which few stay open, because that takes a keep alive.
+/// Any script: one to three connections, of which few stay open until
+/// the client finds out, because that takes a keep alive. Some clients are stopped meanwhile.
 pub(crate) fn scripts() -> impl Strategy<Value = Script> {
     let closing = vec(connection(), 1..=3).prop_map(|connections| Script {
         connections,
         stays_open: false,
+        stops: false,
+    });
+    let stopped = (connection(), any::<bool>()).prop_map(|(connection, stays_open)| Script {
+        connections: vec![connection],
+        stays_open,
+        stops: true,
     });
     let open = connection().prop_map(|connection| Script {
         connections: vec![connection],
         stays_open: true,
+        stops: false,
     });
-    prop_oneof![60 => closing, 1 => open]
+    prop_oneof![60 => closing, 20 => stopped, 1 => open]
 }
 
 fn connection() -> impl Strategy<Value = Vec<Vec<u8>>> {
