@@ -192,11 +192,11 @@ fn most_within(times: &[Duration], length: Duration) -> usize {
 }
 
 /// Never more CONNECTs in a second than the rate allows. The broker's clock runs when its thread reads
-/// them, so that a machine that is late makes some of them look closer together.
+/// them, so that a machine that is late makes some of them look closer together; without a rate they'd be twice as many.
 fn check_rate(times: &[Duration], rate: usize, when: &str) {
     let most = most_within(times, Duration::from_secs(1));
     println!("{when}: at most {most} CONNECTs in a second, rate {rate}");
-    let late = if is_full() { rate / 10 } else { rate / 5 };
+    let late = rate / 2;
     assert!(most <= rate + late, "{when}: {most}");
 }
 
