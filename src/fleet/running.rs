@@ -89,6 +89,7 @@ struct Threads {
 pub(crate) struct RunningWorker {
     pub(crate) thread: Thread,
     pub(crate) busy: Busy,
+    pub(crate) has_callback: bool,
 }
 
 impl Fleet {
@@ -380,7 +381,9 @@ impl Fleet {
             .and_then(|index| self.clients.at(index))
         {
             Some(client) => format!("{name} (in a handler, with a message of {})", client.name()),
-            None => format!("{name} (in the state callback)"),
+            None if worker.has_callback => format!("{name} (in the state callback)"),
+            // The system has not run it since: the machine is overloaded.
+            None => format!("{name} (about to end)"),
         }
     }
 

@@ -190,6 +190,7 @@ fn start_workers(
             continue;
         };
         let busy = Busy::new();
+        let has_callback = states.is_some();
         let worker = Worker {
             lane: lane.clone(),
             states: states.take(),
@@ -201,7 +202,11 @@ fn start_workers(
         let thread = spawn(&format!("worker-{n}"), plan.stack_size, move || {
             worker.run()
         })?;
-        fleet.add_worker(RunningWorker { thread, busy });
+        fleet.add_worker(RunningWorker {
+            thread,
+            busy,
+            has_callback,
+        });
     }
     Ok(())
 }

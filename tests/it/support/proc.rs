@@ -136,6 +136,8 @@ pub(crate) fn alone(test: &str, body: impl FnOnce()) {
         "{test}, alone: {}\n{stdout}{stderr}",
         output.status
     );
+    // The figures of it, for whoever asks with `--nocapture`.
+    print!("{stdout}");
 }
 
 fn entries(directory: &str) -> usize {
