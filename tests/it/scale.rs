@@ -40,7 +40,7 @@ fn bound(promised: Duration) -> Duration {
 /// Memory of a client. What it is made of is in docs/OPERATIONS.md.
 fn memory_bound() -> u64 {
     match cfg!(debug_assertions) {
-        true => 128 * 1024,
+        true => 160 * 1024,
         false => 88 * 1024,
     }
 }
