@@ -77,7 +77,7 @@ pub(crate) fn with_crowd(builder: FleetBuilder, broker: &TestBroker) -> (FleetBu
     let (arrive, arrived) = unbounded();
     let spec = ClientSpec::new("calm-{i}", broker.url())
         .client_id("{name}")
-        .keep_alive(Duration::from_secs(1))
+        .keep_alive(Duration::from_secs(2))
         .subscribe("calm/{name}", QoS::AtLeastOnce)
         .retry(super::fleet::quick_retry(1));
     let builder =
