@@ -7,47 +7,28 @@
 mod bell;
 mod cause;
 mod convert;
+mod edges;
 
 use std::{
     collections::VecDeque,
     net::SocketAddr,
     pin::pin,
     task::{Context as TaskContext, Poll, Waker},
-    time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use rumqttc::{
-    ConnectionError, Disconnect, Event, Packet, Publish, Request, StateError, SubscribeReasonCode,
-};
+use rumqttc::{ConnectionError, Event, Packet, Request, StateError, SubscribeReasonCode};
 
 use crate::{
-    client::{
-        link::{
-            bell::RumqttcBell,
-            cause::Context,
-            convert::{
-                network_options, options, outgoing, publish, qos_in, repeated, request, subscribe,
-                unsubscribe,
-            },
-        },
-        subscriptions::Opening,
+    client::link::{
+        bell::RumqttcBell,
+        cause::Context,
+        convert::{network_options, options, qos_in, request},
     },
-    publish::{
-        flight::Repeat,
-        message::{Item, Outgoing},
-        outbox::{BATCH_BYTES, Backlog},
-    },
+    publish::message::Item,
     receive::message::Received,
     spec::{credentials::Credentials, settings::Settings},
     supervise::{cause::Cause, panic::caught},
 };
-
-/// How long a broker may take to close the connection after DISCONNECT.
-const LINGER: Duration = Duration::from_millis(100);
-
-/// After so many wake-ups a packet does not wait for rumqttc's backlog any longer.
-const MOST_STALLED: u32 = 32;
 
 /// At most one bell is in rumqttc's channel; one more is room for nothing that should happen.
 const CHANNEL_CAPACITY: usize = 2;
@@ -219,67 +200,6 @@ impl Link {
         Some(self.translate(event))
     }
 
-    /// Prepares what a new connection begins with: UNSUBSCRIBE and SUBSCRIBE, the birth message, then what the
-    /// last connection of the same session sent and the broker did not acknowledge.
-    pub(crate) fn begin(
-        &mut self,
-        session_present: bool,
-        subscriptions: Opening,
-        repeats: Vec<Repeat>,
-        birth_id: u16,
-        receives_qos2: bool,
-    ) {
-        self.stalled = 0;
-        if !session_present {
-            self.unsolicited = false;
-        }
-        if session_present && (receives_qos2 || self.unsolicited) {
-            self.expect_releases();
-        }
-        let born = self.settings.birth.as_ref().map(|birth| {
-            let mut publish = publish(Outgoing {
-                topic: birth.topic.clone(),
-                qos: birth.qos,
-                retain: birth.retain,
-                payload: birth.payload.clone(),
-            });
-            publish.pkid = birth_id;
-            Request::Publish(publish)
-        });
-        let unsubscribes = subscriptions.unsubscribe.into_iter().map(unsubscribe);
-        let subscribes = subscriptions.subscribe.into_iter().map(subscribe);
-        self.opening = unsubscribes
-            .chain(subscribes)
-            .chain(born)
-            .chain(repeats.into_iter().map(repeated))
-            .collect();
-    }
-
-    /// Sends the next part of what the connection begins with; `next` has to be called between
-    /// two parts. Says whether all of it is sent.
-    pub(crate) fn open(&mut self, written: &mut impl FnMut(Happened)) -> Result<bool, Cause> {
-        if let Some(request) = self.unstall() {
-            let happened = self.feed_request(request).map_err(|unfed| unfed.cause)?;
-            written(happened);
-        }
-        if !self.connection.eventloop.pending.is_empty() {
-            return Ok(false);
-        }
-        let mut bytes = 0;
-        while let Some(request) = self.opening.pop_front() {
-            bytes += size(&request);
-            if bytes >= BATCH_BYTES || self.opening.is_empty() {
-                // rumqttc's own backlog writes the last one, and flushes with it. It takes a
-                // tick of its timer for each, so it is not the way for all of them.
-                self.connection.eventloop.pending.push_back(request);
-                return Ok(false);
-            }
-            let happened = self.feed_request(request).map_err(|unfed| unfed.cause)?;
-            written(happened);
-        }
-        Ok(true)
-    }
-
     /// Gives an item to the encoder. It is sent with the next flush.
     pub(crate) fn feed(&mut self, item: Item) -> Result<Happened, Unfed> {
         self.feed_request(request(item))
@@ -314,109 +234,6 @@ impl Link {
             Poll::Ready(Ok(())) => Ok(self.translate(event)),
             Poll::Ready(Err(state)) => Err(unfed(packet_id, error(state))),
             Poll::Pending => Err(unfed(packet_id, Cause::WriteTimeout)),
-        }
-    }
-
-    /// The next thing on the wire is DISCONNECT, whatever else waits. To be called before each
-    /// `next` until it is written. Says whether it went to the encoder just now: then the next
-    /// flush sends it.
-    pub(crate) fn disconnect(&mut self) -> Result<bool, Cause> {
-        let eventloop = &mut self.connection.eventloop;
-        if !self.leaving {
-            self.leaving = true;
-            self.stalled = 0;
-            // Nothing may follow DISCONNECT [MQTT-3.14.4-2].
-            for request in eventloop.pending.drain(..).rev() {
-                self.opening.push_front(request);
-            }
-            eventloop
-                .pending
-                .push_front(Request::Disconnect(Disconnect));
-            return Ok(false);
-        }
-        match self.unstall() {
-            Some(request) => self
-                .feed_request(request)
-                .map(|_| true)
-                .map_err(|unfed| unfed.cause),
-            None => Ok(false),
-        }
-    }
-
-    /// rumqttc writes its backlog when a timer of 1 ms fires before anything else happens, which
-    /// may take seconds on a connection that always has something to read. Takes the packet out
-    /// again when that has lasted for some wake-ups: each of them flushes, so that the encoder is
-    /// as good a way then.
-    fn unstall(&mut self) -> Option<Request> {
-        if self.connection.eventloop.pending.is_empty() {
-            self.stalled = 0;
-            return None;
-        }
-        self.stalled += 1;
-        if self.stalled < MOST_STALLED {
-            return None;
-        }
-        self.stalled = 0;
-        self.connection.eventloop.pending.pop_front()
-    }
-
-    /// DISCONNECT is written: reads on until the broker closes, as it must [MQTT-3.14.4-3], and at
-    /// most for a moment. A socket that is closed with something unread in it is reset, and a
-    /// broker that notices the reset first takes the client for lost and publishes its will.
-    pub(crate) fn linger(&mut self, mut note: impl FnMut(Happened)) {
-        let deadline = Instant::now() + LINGER;
-        // Nothing may follow DISCONNECT [MQTT-3.14.4-2]: a collision keeps rumqttc from taking
-        // what is in its channel. No acknowledgement has the identifier 0 and would release it.
-        let hold = Publish::from_bytes("", rumqttc::QoS::AtLeastOnce, Bytes::new());
-        self.connection.eventloop.state.collision = Some(hold);
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            // An error is the end of the connection: a further call would connect again.
-            match self.connection.recv_timeout(left) {
-                Ok(Ok(event)) if !left.is_zero() => note(self.translate(event)),
-                _ => break,
-            }
-        }
-        self.connection.eventloop.state.collision = None;
-    }
-
-    /// Closes the socket and takes back what rumqttc has of ours. Acknowledgements are dropped:
-    /// the connection that they belong to is over.
-    pub(crate) fn close(&mut self) -> Backlog {
-        self.context.connected = false;
-        self.leaving = false;
-        let eventloop = &mut self.connection.eventloop;
-        eventloop.clean();
-        // Two publishes under one identifier can't happen within our window; rumqttc would keep
-        // the second one here and wait for ever.
-        let collided = eventloop.state.collision.take().map(Request::Publish);
-        let requests = eventloop.pending.drain(..).chain(collided);
-        let mut backlog = Backlog::default();
-        for request in requests.chain(self.opening.drain(..)) {
-            match request {
-                Request::Publish(publish) if publish.pkid == 0 => {
-                    backlog.unwritten = Some(outgoing(publish));
-                }
-                Request::Publish(publish) => backlog
-                    .unacknowledged
-                    .push((publish.pkid, outgoing(publish))),
-                _ => {}
-            }
-        }
-        backlog
-    }
-
-    /// Makes rumqttc take a PUBREL for any identifier. It forgets at each loss which QoS 2
-    /// messages it has, takes the broker's repeated PUBREL for an error, and would do so on every
-    /// further connection. Ours remember themselves what was delivered.
-    fn expect_releases(&mut self) {
-        let state = &mut self.connection.eventloop.state;
-        for packet_id in 1..=u16::MAX {
-            let mut publish = Publish::from_bytes("", rumqttc::QoS::ExactlyOnce, Bytes::new());
-            publish.pkid = packet_id;
-            // With manual acknowledgement it answers nothing, and can't fail.
-            let _ = state.handle_incoming_packet(Packet::Publish(publish));
-            state.events.pop_back();
         }
     }
 
@@ -485,16 +302,5 @@ fn acknowledges(packet: &Packet) -> Option<u16> {
         Packet::PubRel(release) => Some(release.pkid),
         Packet::PubComp(ack) => Some(ack.pkid),
         _ => None,
-    }
-}
-
-/// How many bytes a request has on the wire.
-fn size(request: &Request) -> usize {
-    match request {
-        Request::Publish(publish) => publish.size(),
-        Request::Subscribe(subscribe) => subscribe.size(),
-        Request::Unsubscribe(unsubscribe) => unsubscribe.size(),
-        // Acknowledgements, PUBREL, DISCONNECT.
-        _ => 4,
     }
 }

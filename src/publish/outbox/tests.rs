@@ -10,7 +10,16 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{publish::receipt::ReceiptError, spec::qos::QoS, supervise::thread::Thread};
+use crate::{
+    publish::{
+        flight::Repeat,
+        message::{Parcel, Progress},
+        outbox::network_side::Backlog,
+        receipt::ReceiptError,
+    },
+    spec::qos::QoS,
+    supervise::thread::Thread,
+};
 
 struct Recorder(Sender<Item>);
 

@@ -1,0 +1,185 @@
+//! The network thread of one client: connect, iterate, count, pause, and end with an outcome.
+//!
+//! It blocks on nothing but rumqttc's `Connection::iter().next()`, a name look-up, the user's
+//! credentials function, and a pause that the stop signal ends.
+
+mod connection;
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    client::{
+        handle::Core,
+        link::{Happened, Link},
+        resolve::Resolver,
+    },
+    publish::{
+        message::{Parcel, Progress},
+        outbox::network_side::Backlog,
+    },
+    receive::{dispatch::Dispatch, source::Source},
+    spec::{
+        credentials::Credentials,
+        outbox::RefusedSubscription,
+        qos::QoS,
+        retry::{Attempts, Next},
+    },
+    supervise::{cause::Cause, outcome::Outcome, pace::Pacer, panic::caught, state::ClientState},
+};
+
+/// Everything a network thread has.
+pub(crate) struct Network {
+    pub(crate) core: Arc<Core>,
+    pub(crate) link: Link,
+    pub(crate) source: Arc<Source>,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) pacer: Option<Arc<Pacer>>,
+    pub(crate) resolver: Resolver,
+    pub(crate) credentials: Credentials,
+    pub(crate) attempts: Attempts,
+    /// What was seen and the outbox does not know yet: told in one go for each wake-up.
+    pub(crate) progress: Vec<Progress>,
+    /// What the outbox handed over to be fed to the encoder.
+    pub(crate) parcels: Vec<Parcel>,
+    /// The quality of service of the birth message, if there is one.
+    pub(crate) birth: Option<QoS>,
+    pub(crate) on_refused_subscription: RefusedSubscription,
+    /// How the client ends, once it has been decided on a live connection.
+    pub(crate) ending: Option<Outcome>,
+    /// Told once, at the first CONNACK: where the schedules of pub functions begin.
+    pub(crate) on_first_connect: Option<Box<dyn FnOnce() + Send>>,
+    /// Whether the subscriptions that this connection began with have all been answered. Later
+    /// ones don't matter: they can't make a stable connection unstable.
+    pub(crate) answered: bool,
+    /// Whether there ever was a CONNACK: who never spoke MQTT is not tried again.
+    pub(crate) was_connected: bool,
+}
+
+/// What follows an attempt or a connection.
+pub(crate) enum After {
+    /// A pause of a random length up to this, then the next attempt.
+    Pause(Duration),
+    End(Outcome),
+}
+
+impl Network {
+    /// Runs until the client has ended.
+    pub(crate) fn run(&mut self) -> Outcome {
+        while !self.core.stop.is_raised() {
+            let after = match self.attempt() {
+                Ok(session_present) => self.session(session_present),
+                // Not an attempt of its own accord any more: the loop ends.
+                Err(_) if self.core.stop.is_raised() => continue,
+                Err(cause) => self.attempt_failed(cause),
+            };
+            match after {
+                After::Pause(at_most) => {
+                    self.core.stop.pause(at_most.mul_f64(fastrand::f64()));
+                }
+                After::End(outcome) => return outcome,
+            }
+        }
+        match (self.ending.take(), self.core.status.fatal()) {
+            (Some(outcome), _) => outcome,
+            (None, Some(failure)) => Outcome::Failed { failure },
+            (None, None) => Outcome::Stopped,
+        }
+    }
+
+    /// The thread panicked: what it had in its hands goes back to where it can be accounted for.
+    pub(crate) fn abandon(&mut self) {
+        let (progress, parcels) = (&mut self.progress, &mut self.parcels);
+        self.core
+            .outbox
+            .disconnected(progress, parcels, Backlog::default);
+    }
+
+    /// One attempt to connect. Says whether the broker had the session.
+    fn attempt(&mut self) -> Result<bool, Cause> {
+        // Whatever this returns after a stop, the caller looks at the signal and not at it.
+        let stopped = Cause::Closed;
+        if let Some(pacer) = &self.pacer {
+            if !pacer.wait(&self.core.stop) {
+                return Err(stopped);
+            }
+        }
+        self.core.status.set(ClientState::Connecting {
+            attempt: self.attempts.current(),
+            of: self.attempts.limit(),
+        });
+        self.core.outbox.expire();
+        let addresses = self.resolver.resolve()?;
+        let login = self.login()?;
+        let mut last = stopped;
+        for address in addresses {
+            // Looked at last of all: after a stop no connect is made.
+            if self.core.stop.is_raised() {
+                break;
+            }
+            self.link.aim(address, login.clone());
+            let happened = self.link.next();
+            if login.is_some() {
+                self.link.forget_login();
+            }
+            last = match happened {
+                Ok(Happened::Connected { session_present }) => return Ok(session_present),
+                // rumqttc's first event is CONNACK: older ones were taken at the loss.
+                Ok(other) => Cause::Protocol {
+                    message: format!("{other:?} before CONNACK"),
+                },
+                Err(cause) => cause,
+            };
+            // An address that refuses at once leaves the attempt to the next one of the name.
+            if !matches!(last, Cause::Connect { .. }) {
+                break;
+            }
+        }
+        self.link.close();
+        Err(last)
+    }
+
+    fn login(&self) -> Result<Option<(String, String)>, Cause> {
+        let no_credentials = |message| Cause::Credentials { message };
+        match &self.credentials {
+            Credentials::Anonymous => Ok(None),
+            Credentials::Fixed { username, password } => {
+                Ok(Some((username.clone(), password.clone())))
+            }
+            Credentials::Asked(ask) => match caught(|| ask()) {
+                Ok(Ok(login)) => Ok(Some(login)),
+                Ok(Err(error)) => Err(no_credentials(error.to_string())),
+                Err(panic) => Err(no_credentials(panic)),
+            },
+        }
+    }
+
+    /// An attempt failed, or a connection ended before it was stable.
+    pub(super) fn attempt_failed(&mut self, cause: Cause) -> After {
+        let attempt = self.attempts.current();
+        let of = self.attempts.limit();
+        self.core.counters.failed_attempts.increment();
+        let state = ClientState::AttemptFailed {
+            attempt,
+            of,
+            cause: cause.clone(),
+        };
+        log::warn!("client {} at {}: {state}", self.core.name, self.core.broker);
+        self.core.status.set(state);
+        match &cause {
+            Cause::Refused(code) if code.is_permanent() && !self.attempts.retries_refusals() => {
+                return After::End(Outcome::Refused { code: *code });
+            }
+            Cause::NotMqtt { .. } if !self.was_connected && !self.attempts.retries_refusals() => {
+                return After::End(Outcome::NotMqtt { last_error: cause });
+            }
+            _ => {}
+        }
+        match self.attempts.failed() {
+            Next::PauseUpTo(ceiling) => After::Pause(ceiling),
+            Next::GiveUp => After::End(Outcome::RetriesExhausted {
+                attempts: attempt,
+                last_error: cause,
+            }),
+        }
+    }
+}
