@@ -203,10 +203,9 @@
 //! # Limits
 //!
 //! - MQTT 3.1.1 over TCP: no TLS, no WebSocket, no MQTT 5.
-//! - A publish has no receipt, stopping does not drain the outbox, and nothing is kept on disk.
-//! - Receiving at QoS 2 is not right across a reconnect with a kept session: a message may be
-//!   delivered twice, and a handshake that the broker resumes in the middle ends the new
-//!   connection. Subscribe at QoS 1, or use [`Session::Clean`].
+//! - Nothing is kept on disk: what was in progress when the process dies is lost. A new process in
+//!   an old kept session may have its first QoS 2 message taken for a repetition by the broker.
+//! - At most 10 publishes of QoS 2 are under way at once; see [`ClientSpec::window`].
 //! - A silent broker is noticed after one to two keep alives ([`ClientSpec::keep_alive`]).
 //! - A connect can't be interrupted; see "Stopping".
 //! - Clients are fixed at the start: none is added to a running fleet.

@@ -53,8 +53,8 @@ impl Life {
 
     /// Builds what the thread needs, and waits until all the others have too.
     ///
-    /// A function of its own, and its result on the heap: rumqttc's parts are large and moved often, and the
-    /// pages of a stack that were once touched stay with the thread.
+    /// A function of its own, and its result on the heap: rumqttc's parts are large and moved
+    /// often, and the pages of a stack that were once touched stay with the thread.
     #[inline(never)]
     fn set_up(self) -> Result<Box<Network>, String> {
         let settings = self.settings;

@@ -88,7 +88,7 @@ impl Flight {
 
     /// What to repeat on a connection with the same session, in order. Whatever rumqttc did not
     /// give back, which should be nothing, can't be repeated and is returned apart.
-    pub(crate) fn repeats(&mut self) -> (Vec<Repeat>, Vec<Arc<Slot>>) {
+    pub(crate) fn repeats(&mut self) -> (Vec<Repeat>, Vec<Flying>) {
         let mut repeats = Vec::with_capacity(self.flying.len());
         let mut lost = Vec::new();
         for mut flying in std::mem::take(&mut self.flying) {
@@ -101,7 +101,7 @@ impl Flight {
                 }
                 repeats.push(Repeat::Publish { packet_id, message });
             } else {
-                lost.extend(flying.slot);
+                lost.push(flying);
                 continue;
             }
             self.flying.push_back(flying);

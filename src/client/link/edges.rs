@@ -28,8 +28,8 @@ const LINGER: Duration = Duration::from_millis(100);
 const MOST_STALLED: u32 = 32;
 
 impl Link {
-    /// Prepares what a new connection begins with: UNSUBSCRIBE and SUBSCRIBE, the birth message, then what the
-    /// last connection of the same session sent and the broker did not acknowledge.
+    /// Prepares what a new connection begins with: UNSUBSCRIBE and SUBSCRIBE, the birth message,
+    /// then what the last connection of the same session sent and the broker did not acknowledge.
     pub(crate) fn begin(
         &mut self,
         session_present: bool,

@@ -29,8 +29,11 @@ impl Outbox {
         if session_present {
             let (again, lost) = inner.flight.repeats();
             repeats = again;
-            for slot in lost {
-                inner.end(slot, Fate::ConnectionLost);
+            for flying in lost {
+                inner.window.acknowledged(flying.packet_id);
+                if let Some(slot) = flying.slot {
+                    inner.end(slot, Fate::ConnectionLost);
+                }
             }
         } else {
             inner.session_lost(self.settings.replay);
