@@ -24,8 +24,9 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    /// The whole life of a client's thread.
-    pub(crate) fn run(self) {
+    /// The whole life of a client's thread. On the heap, and below in parts of their own: the
+    /// pages of a stack that were once touched stay with the thread.
+    pub(crate) fn run(self: Box<Self>) {
         let core = Arc::clone(&self.core);
         // rumqttc has unwraps that a peer can reach: a panic is an outcome, not a lost thread.
         let outcome = match caught(|| self.live()) {
@@ -40,7 +41,7 @@ impl Life {
         core.status.set(ClientState::Ended { outcome });
     }
 
-    fn live(self) -> Outcome {
+    fn live(self: Box<Self>) -> Outcome {
         let mut network = match self.set_up() {
             Ok(network) => network,
             Err(message) => return Outcome::Panicked { message },
@@ -52,21 +53,10 @@ impl Life {
     }
 
     /// Builds what the thread needs, and waits until all the others have too.
-    ///
-    /// A function of its own, and its result on the heap: rumqttc's parts are large and moved
-    /// often, and the pages of a stack that were once touched stay with the thread.
     #[inline(never)]
-    fn set_up(self) -> Result<Box<Network>, String> {
-        let settings = self.settings;
-        let built = Link::new(settings.clone()).and_then(|(link, bell)| {
-            let address = settings.broker.address().map_err(ToString::to_string)?;
-            Ok((link, bell, Resolver::new(address.clone())))
-        });
-        let (link, resolver) = match built {
-            Ok((link, bell, resolver)) => {
-                self.core.outbox.attach(Box::new(bell));
-                (link, resolver)
-            }
+    fn set_up(self: Box<Self>) -> Result<Box<Network>, String> {
+        let (link, resolver) = match self.build() {
+            Ok(built) => built,
             Err(message) => {
                 // The starter waits for this report and then stops the fleet.
                 let _ = self.report.send(Err(message.clone()));
@@ -76,6 +66,7 @@ impl Life {
         let _ = self.report.send(Ok(()));
         // Nothing is ever sent: this waits for the sender to be dropped.
         let _ = self.go.recv();
+        let settings = self.settings;
         Ok(Box::new(Network {
             core: self.core,
             link,
@@ -94,5 +85,18 @@ impl Life {
             answered: false,
             was_connected: false,
         }))
+    }
+
+    /// rumqttc's client, whose other half goes into the outbox, and where it will connect to.
+    #[inline(never)]
+    fn build(&self) -> Result<(Box<Link>, Resolver), String> {
+        let address = self
+            .settings
+            .broker
+            .address()
+            .map_err(ToString::to_string)?;
+        let (link, bell) = Link::new(self.settings.clone())?;
+        self.core.outbox.attach(Box::new(bell));
+        Ok((link, Resolver::new(address.clone())))
     }
 }

@@ -246,7 +246,7 @@ fn set_up_clients(
     {
         let core = Arc::clone(client.core());
         let (report, reported) = bounded(1);
-        let life = Life {
+        let life = Box::new(Life {
             settings: spec.settings.clone(),
             source: Arc::new(source(index, &core, plan.share)),
             core,
@@ -255,7 +255,7 @@ fn set_up_clients(
             on_first_connect: begin,
             report,
             go: go.clone(),
-        };
+        });
         let thread = spawn(client.name(), plan.stack_size, move || life.run())?;
         fleet.add_client(thread);
         reports.push((client.name(), reported));

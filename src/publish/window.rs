@@ -18,6 +18,11 @@ const RESERVE: u16 = 16;
 /// no way to ask a broker for its limit; half of it leaves room.
 const MOST_EXACTLY_ONCE: u16 = 10;
 
+/// A window begins with this, and with as few identifiers, until so many publishes are
+/// unacknowledged for the first time: rumqttc has 64 bytes for each identifier, and most clients of a
+/// large fleet never have more than one or two publishes under way.
+const FIRST_LIMIT: u16 = 8;
+
 /// What was handed over and has no identifier yet.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Ahead {
@@ -29,10 +34,21 @@ pub(crate) struct Ahead {
     pub(crate) identifiers: u16,
 }
 
+/// What rumqttc must have from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Growth {
+    /// How many identifiers.
+    pub(crate) ids: u16,
+    /// The one that was used last.
+    pub(crate) last: u16,
+}
+
 #[derive(Debug)]
 pub(crate) struct Window {
     /// At most this many publishes are unacknowledged.
     limit: u16,
+    /// What `limit` is once the window has grown.
+    full: u16,
     /// rumqttc counts identifiers from 1 to this and around.
     ids: u16,
     /// The identifier that was used last, of any kind.
@@ -53,13 +69,21 @@ struct Slot {
 impl Window {
     /// How many identifiers rumqttc must have for a window of this size: twice as many, so that
     /// a broker which acknowledges out of order does not close it early.
-    pub(crate) fn ids_for(limit: u16) -> u16 {
+    fn ids_for(limit: u16) -> u16 {
         limit.saturating_mul(2).saturating_add(2 * RESERVE)
     }
 
-    pub(crate) fn new(limit: u16) -> Self {
+    /// How many identifiers rumqttc must have for a window that will be of this size and has not
+    /// grown yet.
+    pub(crate) fn first_ids(full: u16) -> u16 {
+        Self::ids_for(full.min(FIRST_LIMIT))
+    }
+
+    pub(crate) fn new(full: u16) -> Self {
+        let limit = full.min(FIRST_LIMIT);
         Self {
             limit,
+            full,
             ids: Self::ids_for(limit),
             last: 0,
             outstanding: VecDeque::new(),
@@ -136,6 +160,24 @@ impl Window {
         }
     }
 
+    /// Grows the window to its full size, if it was filled and was not yet of that size. The
+    /// identifiers that are in use stay, and must not have come round: their order would be lost.
+    pub(crate) fn grow(&mut self) -> Option<Growth> {
+        let came_round = |oldest: &Slot| oldest.packet_id > self.last;
+        if self.limit == self.full
+            || self.unacknowledged < self.limit
+            || self.outstanding.front().is_some_and(came_round)
+        {
+            return None;
+        }
+        self.limit = self.full;
+        self.ids = Self::ids_for(self.full);
+        Some(Growth {
+            ids: self.ids,
+            last: self.last,
+        })
+    }
+
     /// The session is gone, and with it what was outstanding. rumqttc counts on from where it is.
     pub(crate) fn forget(&mut self) {
         self.outstanding.clear();
@@ -197,7 +239,7 @@ mod tests {
             limit in 1_u16..40, steps in prop::collection::vec((0_u8..5, any::<prop::sample::Index>()), 0..600),
         ) {
             let mut window = Window::new(limit);
-            let ids = Window::ids_for(limit);
+            let mut ids = Window::first_ids(limit);
             let mut last = 0;
             let mut unacknowledged: Vec<u16> = Vec::new();
             for (step, choice) in steps {
@@ -223,6 +265,11 @@ mod tests {
                         window.acknowledged(id);
                     }
                     _ => {}
+                }
+                if let Some(growth) = window.grow() {
+                    prop_assert_eq!(growth.last % ids, last % ids);
+                    prop_assert!(unacknowledged.iter().all(|id| *id <= growth.last));
+                    (ids, last) = (growth.ids, growth.last);
                 }
                 prop_assert!(unacknowledged.len() <= usize::from(limit) + 1);
             }

@@ -1,47 +1,77 @@
-//! One bucket for the connects of the whole fleet: at start and after an outage alike.
+//! One pace for the connects of the whole fleet: at start and after an outage alike.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 
 use crate::supervise::stop::StopSignal;
 
-/// Hands out moments to connect at, never more of them in a second than the rate.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Hands out moments to connect at, never more of them in any second than the rate.
 #[derive(Debug)]
 pub(crate) struct Pacer {
+    rate: usize,
     interval: Duration,
+    /// When the next one who asks is to come again.
     next: Mutex<Instant>,
-    /// The same once more, for those whose turn has come: see `wait`.
-    passed: Mutex<Instant>,
+    /// When those of the last second were let go.
+    gone: Mutex<VecDeque<Instant>>,
 }
 
 impl Pacer {
     /// `per_second` is at least one.
     pub(crate) fn new(per_second: u32) -> Self {
-        let now = Instant::now();
+        let per_second = per_second.max(1);
         Self {
-            interval: Duration::from_secs(1) / per_second.max(1),
-            next: Mutex::new(now),
-            passed: Mutex::new(now),
+            rate: usize::try_from(per_second).unwrap_or(usize::MAX),
+            interval: SECOND / per_second,
+            next: Mutex::new(Instant::now()),
+            gone: Mutex::new(VecDeque::new()),
         }
     }
 
     /// Waits for this client's turn. Says whether it came before the stop.
-    ///
-    /// It is asked for twice. Where there are thousands of threads, the system runs some of them
-    /// late, and those would come together with the ones that are on time: the second turn moves
-    /// all that follow instead.
     pub(crate) fn wait(&self, stop: &StopSignal) -> bool {
-        [&self.next, &self.passed].into_iter().all(|line| {
-            let now = Instant::now();
-            let turn = {
-                let mut next = line.lock();
-                let turn = (*next).max(now);
-                *next = turn + self.interval;
-                turn
-            };
-            !stop.pause(turn.saturating_duration_since(now))
-        })
+        let now = Instant::now();
+        let turn = {
+            let mut next = self.next.lock();
+            let turn = (*next).max(now);
+            *next = turn + self.interval;
+            turn
+        };
+        if stop.pause(turn.saturating_duration_since(now)) {
+            return false;
+        }
+        // The turns are evenly spread, but where there are thousands of threads the system runs some
+        // of them late, and these would come together with the ones that are on time.
+        while let Some(early) = self.too_many() {
+            if stop.pause(early) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Lets the caller go now, or says how long it has to wait until one of the last second is
+    /// older than that.
+    fn too_many(&self) -> Option<Duration> {
+        let mut gone = self.gone.lock();
+        let now = Instant::now();
+        let is_old = |at: &Instant| now.duration_since(*at) >= SECOND;
+        while gone.front().is_some_and(is_old) {
+            gone.pop_front();
+        }
+        match gone.front() {
+            Some(oldest) if gone.len() >= self.rate => Some(SECOND - now.duration_since(*oldest)),
+            _ => {
+                gone.push_back(now);
+                None
+            }
+        }
     }
 }
 
@@ -56,10 +86,27 @@ mod tests {
         let start = Instant::now();
         assert!((0..20).all(|_| pacer.wait(&stop)));
         assert!(start.elapsed() >= Duration::from_millis(19));
-
         let slow = Pacer::new(1);
         assert!(slow.wait(&stop), "the first turn is now");
         stop.raise();
         assert!(!slow.wait(&stop), "a turn in a second is not waited for");
+    }
+
+    #[test]
+    fn who_is_late_does_not_come_with_too_many_others() {
+        let pacer = Pacer::new(10);
+        assert!((0..10).all(|_| pacer.too_many().is_none()));
+        let wait = pacer.too_many().unwrap();
+        assert!(wait <= SECOND && wait > SECOND / 2, "{wait:?}");
+        // As if a second had passed for the first three.
+        let past = Instant::now() - SECOND;
+        pacer
+            .gone
+            .lock()
+            .iter_mut()
+            .take(3)
+            .for_each(|at| *at = past);
+        assert!((0..3).all(|_| pacer.too_many().is_none()));
+        assert!(pacer.too_many().is_some());
     }
 }

@@ -47,6 +47,7 @@ mod refusals;
 mod refused_subscription;
 mod retry;
 mod scale;
+mod scale_pace;
 mod secrets;
 mod sent_again;
 mod signals;

@@ -184,3 +184,35 @@ fn a_window_that_refills_while_acknowledgements_come_in_reverse() {
     assert_eq!(broker.connects("plant"), 1);
     fleet.stop(STOP);
 }
+
+/// A window begins small and grows under way. Fails when what was under way at that moment is lost,
+/// taken for new or written twice: publishes of ours, or a message of QoS 2 that is half received.
+#[test]
+fn a_window_grows_with_everything_under_way() {
+    let broker = TestBroker::start().unwrap();
+    let spec = plant(&broker, 60).subscribe("news", QoS::ExactlyOnce);
+    let fleet = subscribed(Fleet::builder().client(spec));
+    let client = fleet.client("plant").unwrap();
+    broker
+        .publish("news", QoS::ExactlyOnce, false, "read me")
+        .unwrap();
+    let half_received = fleet.messages().recv_timeout(PATIENCE).unwrap();
+    broker.hold_acks(true);
+    for n in 0..100 {
+        client
+            .publish("t", QoS::AtLeastOnce, false, numbered(n))
+            .unwrap();
+    }
+    wait_for_publishes(&broker, "plant", 60);
+    drop(half_received);
+    let completed = |seen: &[Seen]| seen.iter().any(|it| it.packet.name() == "PUBCOMP");
+    broker.wait_for(completed, PATIENCE).unwrap();
+    broker.hold_acks(false);
+    wait_until("all are acknowledged", PATIENCE, || {
+        client.stats().published.acknowledged == 100
+    });
+    assert_eq!(numbers(&broker), (0..100).collect::<Vec<_>>());
+    assert_eq!(most_unacknowledged(&broker.seen()), 60);
+    assert_eq!(broker.connects("plant"), 1);
+    fleet.stop(STOP);
+}

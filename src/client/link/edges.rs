@@ -181,7 +181,7 @@ impl Link {
     /// Makes rumqttc take a PUBREL for any identifier. It forgets at each loss which QoS 2
     /// messages it has, takes the broker's repeated PUBREL for an error, and would do so on every
     /// further connection. Ours remember themselves what was delivered.
-    fn expect_releases(&mut self) {
+    pub(super) fn expect_releases(&mut self) {
         let state = &mut self.connection.eventloop.state;
         for packet_id in 1..=u16::MAX {
             let mut publish = Publish::from_bytes("", rumqttc::QoS::ExactlyOnce, Bytes::new());

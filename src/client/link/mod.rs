@@ -8,6 +8,7 @@ mod bell;
 mod cause;
 mod convert;
 mod edges;
+mod growth;
 
 use std::{
     collections::VecDeque,
@@ -24,7 +25,7 @@ use crate::{
         cause::Context,
         convert::{network_options, options, qos_in, request},
     },
-    publish::message::Item,
+    publish::{message::Item, window::Window},
     receive::message::Received,
     spec::{credentials::Credentials, settings::Settings},
     supervise::{cause::Cause, panic::caught},
@@ -91,6 +92,8 @@ pub(crate) struct Link {
     context: Context,
     /// What the current connection begins with and has not sent yet.
     opening: VecDeque<Request>,
+    /// How many packet identifiers rumqttc has.
+    ids: u16,
     /// A connection of this session ended with an acknowledgement that rumqttc did not expect.
     unsolicited: bool,
     /// DISCONNECT is under way.
@@ -101,10 +104,11 @@ pub(crate) struct Link {
 
 impl Link {
     /// Builds rumqttc's client: three descriptors and no connection yet.
-    pub(crate) fn new(mut settings: Settings) -> Result<(Self, RumqttcBell), String> {
+    pub(crate) fn new(mut settings: Settings) -> Result<(Box<Self>, RumqttcBell), String> {
         // Each attempt is told what to log in with.
         settings.credentials = Credentials::Anonymous;
-        let nowhere = options(&settings, "", 0, None);
+        let ids = Window::first_ids(settings.outbox.window);
+        let nowhere = options(&settings, "", 0, None, ids);
         // rumqttc unwraps the making of its runtime: at the descriptor limit it panics.
         let (client, mut connection) = caught(|| rumqttc::Client::new(nowhere, CHANNEL_CAPACITY))?;
         connection
@@ -113,7 +117,7 @@ impl Link {
         // rumqttc makes room for 100 events, 14 KiB a client. They are taken out after each wake-up, and
         // a quiet client never has more than a few.
         connection.eventloop.state.events = VecDeque::new();
-        let link = Self {
+        let link = Box::new(Self {
             connection,
             context: Context {
                 connect_timeout: settings.connect_timeout,
@@ -123,10 +127,11 @@ impl Link {
             },
             settings,
             opening: VecDeque::new(),
+            ids,
             unsolicited: false,
             leaving: false,
             stalled: 0,
-        };
+        });
         Ok((link, RumqttcBell(client)))
     }
 
@@ -155,7 +160,7 @@ impl Link {
             }
         };
         self.connection.eventloop.mqtt_options =
-            options(&self.settings, &host, address.port(), login);
+            options(&self.settings, &host, address.port(), login, self.ids);
     }
 
     /// Blocks until something happens: one call of `Connection::iter().next()`. Without a

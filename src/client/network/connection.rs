@@ -9,7 +9,7 @@ use crate::{
     },
     publish::{
         message::{Control, Item, Progress},
-        outbox::network_side::Beginning,
+        outbox::network_side::{Beginning, Settled},
     },
     spec::outbox::RefusedSubscription,
     supervise::{cause::Cause, outcome::Outcome, state::ClientState},
@@ -113,13 +113,18 @@ impl Network {
                 }
             } else if !self.open()? {
                 self.core.outbox.note(&mut self.progress);
-            } else if !self
-                .core
-                .outbox
-                .settle(&mut self.progress, &mut self.parcels)
-            {
-                // Closed between the two looks: the signal is raised now.
-                continue;
+            } else {
+                let outbox = &self.core.outbox;
+                match outbox.settle(&mut self.progress, &mut self.parcels) {
+                    Settled::Ready => {}
+                    // Closed between the two looks: the signal is raised now.
+                    Settled::Closed => continue,
+                    Settled::Outgrown(growth) => {
+                        let receives_qos2 = self.core.subscriptions.lock().any_exactly_once();
+                        self.link.grow(growth, receives_qos2);
+                        continue;
+                    }
+                }
             }
             self.feed()?;
             let mut next = Some(self.link.next()?);

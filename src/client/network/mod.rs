@@ -31,7 +31,7 @@ use crate::{
 /// Everything a network thread has.
 pub(crate) struct Network {
     pub(crate) core: Arc<Core>,
-    pub(crate) link: Link,
+    pub(crate) link: Box<Link>,
     pub(crate) source: Arc<Source>,
     pub(crate) dispatch: Dispatch,
     pub(crate) pacer: Option<Arc<Pacer>>,

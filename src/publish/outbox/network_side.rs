@@ -6,7 +6,7 @@ use crate::{
         message::{Control, Item, Outgoing, Parcel, Progress},
         outbox::{BATCH_BYTES, Bell, Outbox, books::Listener},
         receipt::Fate,
-        window::Ahead,
+        window::{Ahead, Growth},
     },
     spec::qos::QoS,
 };
@@ -124,19 +124,26 @@ impl Outbox {
 
     /// The network thread is about to sleep: take note of what it has seen, hand over what waits
     /// (all but the last to be fed to the encoder, the last as the bell), or note that it sleeps.
-    /// Says whether it may: not once the outbox is closed.
-    pub(crate) fn settle(&self, progress: &mut Vec<Progress>, parcels: &mut Vec<Parcel>) -> bool {
+    pub(crate) fn settle(
+        &self,
+        progress: &mut Vec<Progress>,
+        parcels: &mut Vec<Parcel>,
+    ) -> Settled {
         let mut inner = self.inner.lock();
         for step in progress.drain(..) {
             inner.apply(step, Fate::Sent);
         }
         if inner.listener == Listener::Gone {
             self.told(&inner);
-            return false;
+            return Settled::Closed;
         }
         if inner.bell_out {
             self.told(&inner);
-            return true;
+            return Settled::Ready;
+        }
+        // Here rumqttc has taken note of everything that was handed over, and so has the window.
+        if let Some(growth) = inner.window.grow() {
+            return Settled::Outgrown(growth);
         }
         let waiting = inner.publishes.len();
         let mut ahead = Ahead::default();
@@ -162,7 +169,7 @@ impl Outbox {
         }
         // After the last messages have expired, too.
         self.told(&inner);
-        true
+        Settled::Ready
     }
 
     /// The acknowledgements that wait, for a network thread that is about to disconnect.
@@ -196,6 +203,17 @@ impl Outbox {
         self.room.notify_all();
         self.told(&inner);
     }
+}
+
+/// What `settle` has come to.
+#[derive(Debug)]
+pub(crate) enum Settled {
+    /// The network thread may sleep once it has fed what it was given.
+    Ready,
+    /// The outbox is closed.
+    Closed,
+    /// Nothing was handed over: first rumqttc needs more identifiers.
+    Outgrown(Growth),
 }
 
 /// What a new connection may begin with.

@@ -12,5 +12,6 @@ pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod receiving;
 pub(crate) mod remote;
+pub(crate) mod scale;
 pub(crate) mod stopping;
 pub(crate) mod streams;

@@ -1,0 +1,153 @@
+//! Many clients against servers that cost next to nothing: the pace of connects, and the end.
+//! In full by
+//! `SCALE_CLIENTS=4500 cargo test --release --all-features --test it scale -- --nocapture --test-threads=1`
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use mqtt_fleet::{ClientSpec, ClientState, Fleet, QoS, Retry, StateChanges};
+
+use crate::support::mosquitto::Mosquitto;
+use crate::support::proc::alone;
+use crate::support::scale::{clients, is_full, most_within};
+
+/// Beyond n / rate.
+const SLACK: Duration = Duration::from_secs(5);
+const CONNACK: [u8; 4] = [0x20, 0x02, 0x00, 0x00];
+
+/// A broker that knows CONNECT and nothing else, on one thread, so that no time of its own hides when
+/// a CONNECT came.
+struct Greeter {
+    port: u16,
+    came: Receiver<(Instant, TcpStream)>,
+}
+
+impl Greeter {
+    fn start() -> Greeter {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (tx, came) = unbounded();
+        std::thread::Builder::new()
+            .name("greeter".to_owned())
+            .spawn(move || greet(&listener, &tx))
+            .unwrap();
+        Greeter { port, came }
+    }
+
+    /// The moments of the next `n` CONNECTs, and their connections.
+    fn wait(&self, n: usize, timeout: Duration) -> (Vec<Instant>, Vec<TcpStream>) {
+        let deadline = Instant::now() + timeout;
+        let next = |i| {
+            self.came
+                .recv_deadline(deadline)
+                .unwrap_or_else(|_| panic!("{i} of {n} within {timeout:?}"))
+        };
+        (0..n).map(next).unzip()
+    }
+}
+
+/// Ends when nobody wants to hear of further ones.
+fn greet(listener: &TcpListener, came: &Sender<(Instant, TcpStream)>) {
+    for stream in listener.incoming() {
+        let Ok(mut stream) = stream else { return };
+        // Loopback brings a CONNECT in one piece, right behind the connection.
+        if matches!(stream.read(&mut [0; 512]), Ok(1..)) {
+            let now = Instant::now();
+            let _ = stream.write_all(&CONNACK);
+            if came.send((now, stream)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Fails when the pace lets more go in a second than the rate, at start or after an outage, when it
+/// lets far fewer go, or when the network threads connect at other moments than they were given.
+#[test]
+fn never_more_connects_in_a_second_than_the_rate() {
+    alone(
+        "scale_pace::never_more_connects_in_a_second_than_the_rate",
+        || {
+            // The greeter's sockets are in this process too, a fifth descriptor for each client.
+            let (n, rate) = (clients().min(3_500), if is_full() { 500 } else { 100 });
+            let in_time = Duration::from_secs(n as u64) / rate + SLACK;
+            let greeter = Greeter::start();
+            let url = format!("mqtt://127.0.0.1:{}", greeter.port);
+            // Nothing answers a ping.
+            let spec = ClientSpec::new("paced-{i}", url)
+                .keep_alive(Duration::from_secs(600))
+                .retry(Retry::forever());
+            let fleet = Fleet::builder()
+                .clients(spec.times(n))
+                .connect_rate(rate)
+                .start()
+                .unwrap();
+            let states = fleet.states();
+            let (start, connections) = greeter.wait(n, in_time);
+            check("start", &start, rate);
+            let begun = attempts(&states, n);
+            check("start, as the clients saw it", &begun, rate);
+            // All at once: a broker's end.
+            drop(connections);
+            let (again, connections) = greeter.wait(n, in_time);
+            // Both together: the second wave begins where the first one left off.
+            check("outage", &[start, again].concat(), rate);
+            drop(fleet);
+            drop(connections);
+        },
+    );
+}
+
+/// When each of so many attempts was begun.
+fn attempts(states: &StateChanges, n: usize) -> Vec<Instant> {
+    let mut begun = Vec::new();
+    while begun.len() < n {
+        let change = states.recv_timeout(SLACK).unwrap();
+        if matches!(change.state(), ClientState::Connecting { .. }) {
+            begun.push(change.at());
+        }
+    }
+    begun.sort();
+    begun
+}
+
+fn check(when: &str, times: &[Instant], rate: u32) {
+    let first = times[0];
+    let times: Vec<Duration> = times.iter().map(|at| *at - first).collect();
+    let most = most_within(&times, Duration::from_secs(1));
+    let (rate, all) = (rate as usize, times.len());
+    println!("{when}: at most {most} of {all} in a second, rate {rate}");
+    // What the system lets wait between the permission and the packet arrives with what is on time.
+    assert!(most <= rate + rate / 20, "{when}: {most}");
+    assert!(most >= rate / 2, "{when}: {most}");
+}
+
+/// Fails when an end takes longer than a second, leaves anybody behind, or takes the broker for lost.
+#[test]
+fn a_fleet_on_mosquitto_stops_in_a_second() {
+    alone("scale_pace::a_fleet_on_mosquitto_stops_in_a_second", || {
+        let Some(mosquitto) = Mosquitto::start() else {
+            return;
+        };
+        let n = clients();
+        let spec = ClientSpec::new("end-{i}", mosquitto.url())
+            .retry(Retry::forever())
+            .subscribe("to/{name}", QoS::AtLeastOnce);
+        let fleet = Fleet::builder()
+            .clients(spec.times(n))
+            .connect_rate(500)
+            .start()
+            .unwrap();
+        fleet
+            .wait_subscribed(Duration::from_secs(n as u64) / 500 + 4 * SLACK)
+            .unwrap();
+        let begun = Instant::now();
+        let report = fleet.stop(Duration::from_secs(1));
+        let took = begun.elapsed();
+        println!("stop of {n}: {took:?}");
+        assert!(report.abandoned().is_empty(), "{report}");
+        assert!(took <= Duration::from_millis(1_200), "{took:?}");
+    });
+}
