@@ -14,3 +14,4 @@ pub(crate) mod receiving;
 pub(crate) mod remote;
 pub(crate) mod stopping;
 pub(crate) mod streams;
+pub(crate) mod world;
