@@ -79,6 +79,8 @@ pub(crate) fn with_crowd(builder: FleetBuilder, broker: &TestBroker) -> (FleetBu
     let spec = ClientSpec::new("calm-{i}", broker.url())
         .client_id("{name}")
         .keep_alive(KEEP_ALIVE)
+        // All of them connect at once, before anything is measured.
+        .connect_timeout(PATIENCE)
         .subscribe("calm/{name}", QoS::AtLeastOnce)
         .retry(super::fleet::quick_retry(1));
     let builder =
