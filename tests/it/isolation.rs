@@ -12,9 +12,13 @@ use mqtt_fleet::{ClientSpec, Fleet, QoS, Retry};
 use crate::support::attacks::{ATTACKS, Hook, VICTIM, Victim};
 use crate::support::crowd::{Crowd, Trip, with_crowd};
 use crate::support::fleet::{PATIENCE, quick};
+use crate::support::proc::wait_until;
 
-/// How long each attack lasts, and the undisturbed run.
+/// How long each attack lasts, and each undisturbed run.
 const TIME: Duration = Duration::from_millis(500);
+
+/// What else runs on the machine may come in the middle of a run. What an attack does, it does each time.
+const TRIES: usize = 3;
 
 /// Fails if what is done to one client delays another one's messages or keep alives, costs it a message or
 /// its connection, or holds up a pub function of the other publisher thread.
@@ -63,9 +67,11 @@ fn one_of_fifty_is_attacked() {
     let ticking = fleet.client("ticking").unwrap();
     victim.recover();
     let (_over, over) = bounded(0);
-    let before = crowd.exchange(TIME, Trip::Handled, &over);
-    before.print("undisturbed");
-    for attack in ATTACKS {
+    let mut undisturbed = crowd.exchange(TIME, Trip::Handled, &over);
+    undisturbed.print("undisturbed");
+    let mut attacks = ATTACKS.iter().map(|attack| (attack, 1)).collect::<Vec<_>>();
+    attacks.reverse();
+    while let Some((attack, tries)) = attacks.pop() {
         let (counts, ticks) = (victim.client.stats(), ticking.stats().ticks);
         (attack.begin)(&victim);
         let (end, ended) = bounded::<()>(0);
@@ -79,14 +85,22 @@ fn one_of_fifty_is_attacked() {
             });
             // Moved here: an assertion that fails ends the attack too.
             let _end = end;
-            crowd.exchange(TIME, attack.trip, &over)
+            let trips = crowd.exchange(TIME, attack.trip, &over);
+            // While the attack lasts, however late a busy machine is.
+            wait_until(attack.name, PATIENCE, || ticking.stats().ticks > ticks + 10);
+            trips
         });
         trips.print(attack.name);
-        assert!(ticking.stats().ticks > ticks + 10, "{}", attack.name);
         (attack.end)(&victim, &counts);
-        trips.assert_as_before(&before, attack.name);
         crowd.catch_up();
         victim.recover();
+        if !trips.is_as_in(&undisturbed) {
+            assert!(tries < TRIES, "{}: {:?}", attack.name, trips.quantile(99));
+            // As busy as the machine is now.
+            undisturbed = crowd.exchange(TIME, Trip::Handled, &over);
+            undisturbed.print("undisturbed");
+            attacks.push((attack, tries + 1));
+        }
     }
     crowd.assert_undisturbed(&calm_broker);
     assert_eq!(fleet.stop(PATIENCE).exit_code(), 0);
@@ -95,6 +109,10 @@ fn one_of_fifty_is_attacked() {
 /// Fails if a name that does not resolve, looked up again and again, delays another client.
 #[test]
 fn the_name_of_one_of_fifty_does_not_resolve() {
+    assert!((0..TRIES).any(|_| are_quick_beside_a_name_that_does_not_resolve()));
+}
+
+fn are_quick_beside_a_name_that_does_not_resolve() -> bool {
     let broker = TestBroker::start().unwrap();
     let nowhere =
         ClientSpec::new("nowhere", "mqtt://no-such-host.invalid").retry(quick(Retry::forever()));
@@ -112,6 +130,6 @@ fn the_name_of_one_of_fifty_does_not_resolve() {
     nowhere.wait_ended(Duration::from_secs(60)).unwrap();
     let after = crowd.exchange(TIME, Trip::Handled, &over);
     after.print("undisturbed");
-    trips.assert_as_before(&after, "its name does not resolve");
     crowd.assert_undisturbed(&broker);
+    trips.is_as_in(&after)
 }

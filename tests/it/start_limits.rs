@@ -7,6 +7,7 @@ use mqtt_fleet::{ClientSpec, Fleet, Resource, StartError};
 
 use crate::support::fleet::{PATIENCE, start};
 use crate::support::proc;
+use crate::support::world::tasks;
 
 /// Descriptors that each client needs at most.
 const PER_CLIENT: u64 = 4;
@@ -79,4 +80,31 @@ fn a_client_needs_no_more_descriptors_than_are_counted() {
             drop(broker);
         },
     );
+}
+
+/// Fails if the tasks of the control group, which containers and systemd's `TasksMax` bound, are met at
+/// run time and not at the start; or if the same is refused where there is room.
+#[test]
+fn the_tasks_of_the_control_group_are_counted() {
+    let test = "start_limits::the_tasks_of_the_control_group_are_counted";
+    tasks(test, 40, || {
+        let broker = TestBroker::start().unwrap();
+        let threads = proc::thread_count();
+        let clients =
+            |n| Fleet::builder().clients(ClientSpec::new("task-{i}", broker.url()).times(n));
+        let error = clients(41).start().unwrap_err();
+        let StartError::Limits {
+            resource: Resource::Threads,
+            needed: 41,
+            available,
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!(available, 40 - threads as u64);
+        assert_eq!((broker.accepted(), proc::thread_count()), (0, threads));
+        // Each connection has two threads of the broker, in the same control group.
+        let fleet = clients(5).start().unwrap();
+        fleet.wait_connected(PATIENCE).unwrap();
+    });
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use mqtt_fleet::testing::{ConnectReply, Sessions, TestBroker};
 use mqtt_fleet::{Client, PublishErrorKind, QoS, Stats};
-use parking_lot::Mutex;
 
 use super::crowd::Trip;
 use super::fleet::PATIENCE;
@@ -28,7 +27,7 @@ pub(crate) struct Victim {
 pub(crate) struct Hook {
     hangs: Arc<AtomicBool>,
     sprung: Receiver<()>,
-    release: Mutex<Option<Sender<()>>>,
+    release: Sender<()>,
 }
 
 /// What is done at first, again and again, and at the end, where it shows that it had its effect on the
@@ -49,7 +48,7 @@ impl Hook {
         let hook = Hook {
             hangs: Arc::clone(&hangs),
             sprung,
-            release: Mutex::new(Some(release)),
+            release,
         };
         (hook, hangs, trap)
     }
@@ -64,7 +63,9 @@ impl Hook {
 
     fn release(&self) {
         self.hangs.store(false, Ordering::SeqCst);
-        self.release.lock().take();
+        // The one call that hangs; the hook can be set again.
+        let released = self.release.send_timeout((), PATIENCE);
+        released.expect("it hangs");
     }
 }
 
@@ -121,7 +122,11 @@ pub(crate) const ATTACKS: [Attack; 12] = [
         trip: Trip::Handled,
         begin: |victim| assert!(victim.broker.silence(VICTIM)),
         again: nothing,
-        end: |victim, _| assert!(victim.broker.connected() == [VICTIM]),
+        end: |victim, before| {
+            // Or noticed already: a busy machine makes the attack longer.
+            let is_there = victim.broker.connected() == [VICTIM];
+            assert!(is_there || victim.client.stats().losses > before.losses);
+        },
     },
     Attack {
         name: "its broker does not read",

@@ -12,6 +12,8 @@ use super::receiving::{PATIENCE, number};
 /// With the one that is attacked, fifty.
 const N_CALM: usize = 49;
 
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
 /// A round begins at most so often.
 const PACE: Duration = Duration::from_millis(5);
 
@@ -60,11 +62,10 @@ impl Trips {
         );
     }
 
-    /// Fails if the slowest of a hundred is far slower than in the undisturbed run.
-    pub(crate) fn assert_as_before(&self, before: &Trips, name: &str) {
-        let bound = before.quantile(99) * 20 + Duration::from_millis(200);
-        let p99 = self.quantile(99);
-        assert!(p99 <= bound, "{name}: p99 {p99:?} is over {bound:?}");
+    /// Whether the slowest of a hundred is not far slower than in an undisturbed run.
+    pub(crate) fn is_as_in(&self, undisturbed: &Trips) -> bool {
+        let bound = undisturbed.quantile(99) * 20 + Duration::from_millis(200);
+        self.quantile(99) <= bound
     }
 }
 
@@ -77,7 +78,9 @@ pub(crate) fn with_crowd(builder: FleetBuilder, broker: &TestBroker) -> (FleetBu
     let (arrive, arrived) = unbounded();
     let spec = ClientSpec::new("calm-{i}", broker.url())
         .client_id("{name}")
-        .keep_alive(Duration::from_secs(2))
+        .keep_alive(KEEP_ALIVE)
+        // All of them connect at once, before anything is measured.
+        .connect_timeout(PATIENCE)
         .subscribe("calm/{name}", QoS::AtLeastOnce)
         .retry(super::fleet::quick_retry(1));
     let builder =
@@ -172,8 +175,8 @@ impl Crowd {
 
     /// Fails if one of them ever lost its connection, or was not asked for its keep alive.
     pub(crate) fn assert_undisturbed(&self, broker: &TestBroker) {
-        // One a second; the first half of the time is not looked at too closely.
-        let at_least = self.begin.elapsed().as_secs() / 2;
+        // Half of those that are due: a machine that is busy is late with each.
+        let at_least = self.begin.elapsed().as_secs() / KEEP_ALIVE.as_secs() / 2;
         let mut pings: HashMap<String, u64> = HashMap::new();
         for seen in broker.seen() {
             if seen.packet == Packet::Pingreq {

@@ -15,3 +15,4 @@ pub(crate) mod remote;
 pub(crate) mod scale;
 pub(crate) mod stopping;
 pub(crate) mod streams;
+pub(crate) mod world;

@@ -4,6 +4,7 @@
 //! own, `threads_named`, belongs to one test; the other figures are those of all tests together, so a
 //! test that asserts one runs `alone`.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::process::Command;
 use std::thread;
@@ -116,13 +117,29 @@ pub(crate) fn holds_within(timeout: Duration, mut condition: impl FnMut() -> boo
 /// `test` is the full name of that test, such as `threads::one_per_client`. The test calls this and
 /// does nothing else: its own process only starts the other one and looks at how it ended.
 pub(crate) fn alone(test: &str, body: impl FnOnce()) {
-    if std::env::var_os(ALONE).is_some() {
+    alone_behind(&[], test, body);
+}
+
+/// Whether this is the process that `alone` started.
+pub(crate) fn is_alone() -> bool {
+    std::env::var_os(ALONE).is_some()
+}
+
+/// As `alone`; the process is started by a command that runs what stands behind it, such as `env`.
+pub(crate) fn alone_behind(launcher: &[&OsStr], test: &str, body: impl FnOnce()) {
+    if is_alone() {
         body();
         println!("{ALONE} done");
         return;
     }
     let program = std::env::current_exe().expect("a running program has a path");
-    let output = Command::new(program)
+    let line: Vec<&OsStr> = launcher
+        .iter()
+        .copied()
+        .chain([program.as_os_str()])
+        .collect();
+    let output = Command::new(line[0])
+        .args(&line[1..])
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(ALONE, "1")
         .output()

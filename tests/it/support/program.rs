@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::proc::{holds_within, wait_until};
 
-/// Set in the process that `Program::role` starts.
+/// Set in the process that `Program::again` starts.
 const ROLE: &str = "MQTT_FLEET_TEST_ROLE";
 
 /// A running program. Dropped, it is killed and reaped.
@@ -35,10 +35,20 @@ impl Program {
         if std::env::var_os(ROLE).is_some() {
             std::process::exit(body());
         }
+        Program::again(test, "1")
+    }
+
+    /// Runs the calling test in a process of its own, where `told` gives what is told here.
+    pub(crate) fn again(test: &str, what: &str) -> Program {
         let this = std::env::current_exe().expect("a running program has a path");
         let mut command = Command::new(this);
         command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
-        Program::spawn(command.env(ROLE, "1"))
+        Program::spawn(command.env(ROLE, what))
+    }
+
+    /// What `again` was told; `None` in the process of the test itself.
+    pub(crate) fn told() -> Option<String> {
+        std::env::var(ROLE).ok()
     }
 
     fn spawn(command: &mut Command) -> Program {

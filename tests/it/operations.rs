@@ -1,0 +1,125 @@
+//! docs/OPERATIONS.md: the table of log lines has what the source logs and nothing else, and its systemd
+//! unit is one.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::world::has;
+use crate::tidy::source::{read, sources};
+
+/// The level and the text of each line that the crate logs, with `{}` for what is filled in.
+fn logged() -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    for path in sources() {
+        let name = path.display().to_string();
+        // A test broker is no part of a program that runs.
+        if name.contains("src/testing/") {
+            continue;
+        }
+        let text = read(&name);
+        for rest in text.split("log::").skip(1) {
+            let Some((level, rest)) = rest.split_once("!(") else {
+                continue;
+            };
+            let is_level = ["error", "warn", "info", "debug", "trace"].contains(&level);
+            if let (true, Some(text)) = (is_level, rest.split('"').nth(1)) {
+                lines.push((level.to_owned(), text.to_owned()));
+            }
+        }
+    }
+    lines
+}
+
+/// The level and the text of each line in the table.
+fn documented(text: &str) -> Vec<(String, String)> {
+    let section = text.split("## Log lines").nth(1).unwrap();
+    let rows = section.lines().skip_while(|line| !line.starts_with("|---"));
+    let rows = rows.skip(1).take_while(|line| line.starts_with("| "));
+    rows.filter_map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let line = cells[2].strip_prefix('`')?.split('`').next()?;
+        Some((cells[1].to_owned(), line.to_owned()))
+    })
+    .collect()
+}
+
+/// Whether a line may be what a format makes.
+fn is_made_by(line: &str, format: &str) -> bool {
+    let mut fixed = format.split('{').map(|part| match part.split_once('}') {
+        Some((_name, fixed)) => fixed,
+        None => part,
+    });
+    let Some(mut rest) = fixed.next().and_then(|first| line.strip_prefix(first)) else {
+        return false;
+    };
+    for part in fixed {
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    // A placeholder at the end takes all that is left.
+    rest.is_empty() || format.ends_with('}')
+}
+
+/// Fails if a line is logged that the table does not have, at another level, or the other way round.
+#[test]
+fn the_table_of_log_lines_is_true() {
+    assert!(is_made_by("client A: stopped", "client {}: {outcome}"));
+    assert!(!is_made_by("client A: stopped", "client {} at {}: {state}"));
+    assert!(!is_made_by("fleet stopped", "fleet stopped, abandoned: {}"));
+    assert!(!is_made_by("fleet stopped, abandoned: A", "fleet stopped"));
+    let (logged, documented) = (logged(), documented(&read("docs/OPERATIONS.md")));
+    assert!(
+        logged.len() > 10 && documented.len() > 10,
+        "{documented:#?}"
+    );
+    // Said by `Display` of the failure, which is all of the line.
+    let of_failure = ("{failure}", "{} of {} failed on {}: {}");
+    let made = |logged: &(String, String), documented: &(String, String)| {
+        let format = match logged.1 == of_failure.0 {
+            true => of_failure.1,
+            false => &logged.1,
+        };
+        // As at a failure, `error` is in the row that follows for a panic.
+        let level = logged.0 == documented.0 || logged.1 == of_failure.0;
+        level && is_made_by(&documented.1, format)
+    };
+    for line in &logged {
+        let known = documented.iter().any(|row| made(line, row));
+        assert!(known, "no row for {line:?}");
+    }
+    for row in &documented {
+        let known = logged.iter().any(|line| made(line, row));
+        assert!(known, "nothing logs {row:?}");
+    }
+}
+
+/// Fails if systemd does not know a line of the unit, or would not start it.
+#[test]
+fn the_systemd_unit_is_one() {
+    if !has("operations::the_systemd_unit_is_one", "systemd-analyze") {
+        return;
+    }
+    let text = read("docs/OPERATIONS.md");
+    let unit = text.split("```ini\n").nth(1).unwrap();
+    let unit = unit.split("```").next().unwrap();
+    let program = "/usr/local/bin/gateway";
+    assert!(unit.contains(program), "{unit}");
+    let verify = |unit: &str| {
+        let name = format!("mqtt-fleet-{}.service", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, unit).unwrap();
+        let output = Command::new("systemd-analyze")
+            .args(["verify", "--man=no"])
+            .arg(&path)
+            .output();
+        fs::remove_file(&path).unwrap();
+        // It succeeds where it only warns.
+        String::from_utf8(output.unwrap().stderr).unwrap()
+    };
+    // A program that is on every machine.
+    let unit = unit.replace(program, "/bin/true");
+    assert_eq!(verify(&unit), "");
+    assert!(verify(&unit.replace("TasksMax", "TaskMax")).contains("TaskMax"));
+}
