@@ -84,12 +84,13 @@ impl Core {
         }
     }
 
-    /// Sends an acknowledgement, if there still is a connection.
-    pub(crate) fn acknowledge(&self, acknowledgement: Acknowledgement) {
-        self.outbox.control(Control::Acknowledge {
-            packet_id: acknowledgement.packet_id,
-            qos: acknowledgement.qos,
+    /// Sends acknowledgements, if there still is a connection.
+    pub(crate) fn acknowledge(&self, acknowledgements: &[Acknowledgement]) {
+        let controls = acknowledgements.iter().map(|it| Control::Acknowledge {
+            packet_id: it.packet_id,
+            qos: it.qos,
         });
+        self.outbox.controls(controls);
     }
 
     pub(crate) fn stop(&self) {

@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::{
     client::{handle::Core, link::Link, network::Network, resolve::Resolver},
-    receive::{dispatch::Dispatch, source::Source},
+    receive::dispatch::Dispatch,
     spec::{retry::Attempts, settings::Settings},
     supervise::{outcome::Outcome, pace::Pacer, panic::caught, state::ClientState},
 };
@@ -15,7 +15,6 @@ use crate::{
 pub(crate) struct Life {
     pub(crate) settings: Settings,
     pub(crate) core: Arc<Core>,
-    pub(crate) source: Arc<Source>,
     pub(crate) dispatch: Dispatch,
     pub(crate) pacer: Option<Arc<Pacer>>,
     pub(crate) on_first_connect: Option<Box<dyn FnOnce() + Send>>,
@@ -70,7 +69,6 @@ impl Life {
         Ok(Box::new(Network {
             core: self.core,
             link,
-            source: self.source,
             dispatch: self.dispatch,
             pacer: self.pacer,
             resolver,

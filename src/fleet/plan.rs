@@ -7,8 +7,6 @@ use crate::{client::spec::ClientSpec, fleet::builder::FleetBuilder};
 /// How many of what.
 pub(crate) struct Plan {
     pub(crate) workers: usize,
-    /// Queues: one for each worker, or a single one that all share.
-    pub(crate) lanes: usize,
     pub(crate) publishers: usize,
     pub(crate) stack_size: usize,
     /// QoS 0 messages of one client that may wait.
@@ -33,10 +31,6 @@ impl Plan {
         };
         Self {
             workers,
-            lanes: match builder.unordered {
-                true => 1,
-                false => workers.max(1),
-            },
             publishers,
             stack_size: builder.stack_size,
             share: (builder.queue_capacity / specs.len().max(1)).max(1),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, bounded, unbounded};
 
 use crate::{
     client::{
@@ -22,8 +22,9 @@ use crate::{
     },
     receive::{
         ack::Release,
-        dispatch::Dispatch,
+        dispatch::{Dispatch, Lanes},
         handler::{FailureSink, Handling, OnFailure, Route},
+        lane::Batch,
         message::Message,
         source::Source,
         worker::{Busy, StateCallback, Worker},
@@ -57,13 +58,17 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
             .map(|spec| client(spec, announcer.clone()))
             .collect(),
     );
-    let (lanes, queues): (Vec<_>, Vec<_>) = (0..plan.lanes).map(|_| unbounded()).unzip();
+    let Queue {
+        lanes,
+        pull,
+        workers: queues,
+    } = queue(&plan, builder.unordered);
     let (closed, closing) = bounded(0);
     let (stopped, stop_publishing) = bounded(0);
     let mut fleet = Fleet::new(
         clients.clone(),
         announcer.listener(0),
-        queues.first().filter(|_| plan.workers == 0).cloned(),
+        pull,
         closed,
         stopped,
         builder.stop_deadline,
@@ -102,6 +107,39 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
         fleet.threads().total()
     );
     Ok(fleet)
+}
+
+/// The queue of a fleet: where messages are put in, and where they are taken out.
+struct Queue {
+    lanes: Lanes,
+    pull: Option<Receiver<Message>>,
+    workers: Vec<Receiver<Batch>>,
+}
+
+fn queue(plan: &Plan, unordered: bool) -> Queue {
+    if plan.workers == 0 {
+        let (lane, pull) = unbounded();
+        return Queue {
+            lanes: Lanes::Pull(lane),
+            pull: Some(pull),
+            workers: Vec::new(),
+        };
+    }
+    let (lanes, workers) = match unordered {
+        true => {
+            let (lane, queue) = unbounded();
+            (Lanes::Shared(lane), vec![queue])
+        }
+        false => {
+            let (lanes, queues) = (0..plan.workers).map(|_| unbounded()).unzip();
+            (Lanes::Ordered(lanes), queues)
+        }
+    };
+    Queue {
+        lanes,
+        pull: None,
+        workers,
+    }
 }
 
 fn client(spec: &ClientSpec, announcer: Announcer) -> Client {
@@ -178,7 +216,7 @@ fn handling(
 fn start_workers(
     fleet: &mut Fleet,
     plan: &Plan,
-    queues: &[Receiver<Message>],
+    queues: &[Receiver<Batch>],
     mut states: Option<(Receiver<Announced>, StateCallback)>,
     handling: &Arc<Handling>,
     closing: &Receiver<()>,
@@ -186,7 +224,7 @@ fn start_workers(
     let expired = Arc::new(AtomicBool::new(false));
     fleet.expires(Arc::clone(&expired));
     for n in 0..plan.workers {
-        let Some(lane) = queues.get(n % queues.len()) else {
+        let Some(lane) = queues.get(n % queues.len().max(1)) else {
             continue;
         };
         let busy = Busy::new();
@@ -217,7 +255,7 @@ fn start_clients(
     builder: &FleetBuilder,
     plan: &Plan,
     specs: &[ClientSpec],
-    lanes: &[Sender<Message>],
+    lanes: &Lanes,
     begins: Begins,
 ) -> Result<(), StartError> {
     let (hold, go) = bounded::<()>(0);
@@ -235,7 +273,7 @@ fn set_up_clients(
     builder: &FleetBuilder,
     plan: &Plan,
     specs: &[ClientSpec],
-    lanes: &[Sender<Message>],
+    lanes: &Lanes,
     begins: Begins,
     go: &Receiver<()>,
 ) -> Result<(), StartError> {
@@ -248,9 +286,8 @@ fn set_up_clients(
         let (report, reported) = bounded(1);
         let life = Box::new(Life {
             settings: spec.settings.clone(),
-            source: Arc::new(source(index, &core, plan.share)),
+            dispatch: Dispatch::new(Arc::new(source(index, &core, plan.share)), lanes.clone()),
             core,
-            dispatch: Dispatch::new(lanes.to_vec()),
             pacer: pacer.clone(),
             on_first_connect: begin,
             report,
@@ -275,10 +312,10 @@ fn set_up_clients(
 
 fn source(index: usize, core: &Arc<Core>, share: usize) -> Source {
     let outbox = Arc::downgrade(core);
-    let release: Release = Box::new(move |acknowledgement| {
+    let release: Release = Box::new(move |acknowledgements| {
         // A client that is gone has no connection to acknowledge on.
         if let Some(core) = outbox.upgrade() {
-            core.acknowledge(acknowledgement);
+            core.acknowledge(acknowledgements);
         }
     });
     let (name, counters) = (Arc::clone(&core.name), Arc::clone(&core.counters));

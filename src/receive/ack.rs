@@ -28,8 +28,9 @@ pub(crate) struct Ticket {
     exactly_once: Option<u16>,
 }
 
-/// Where released acknowledgements go. It must not wait and must not come back here.
-pub(crate) type Release = Box<dyn Fn(Acknowledgement) + Send + Sync>;
+/// Where released acknowledgements go, in their order: one and, in the same call, those that
+/// follow. It must not wait and must not come back here.
+pub(crate) type Release = Box<dyn Fn(&[Acknowledgement]) + Send + Sync>;
 
 /// What a received message is to its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,21 +132,27 @@ impl AckQueue {
         admission
     }
 
-    /// A message is handled: release the completed front of the queue.
-    pub(crate) fn handled(&self, ticket: Ticket) {
+    /// Messages are handled: release the completed front of the queue.
+    pub(crate) fn handled(&self, tickets: &[Ticket]) {
+        if tickets.is_empty() {
+            return;
+        }
         let mut inner = self.inner.lock();
-        // At QoS 2 the broker may have repeated the message since, on this connection or on a
-        // later one: what it waits for now is the acknowledgement of the repetition.
-        let once = ticket
-            .exactly_once
-            .and_then(|packet_id| inner.exactly_once.get_mut(&packet_id))
-            .filter(|once| once.delivered == ticket);
-        let repeated = once.and_then(|once| {
-            once.handled = true;
-            once.repeated
-        });
-        for ticket in [Some(ticket), repeated].into_iter().flatten() {
-            inner.done(ticket);
+        for ticket in tickets {
+            // At QoS 2 the broker may have repeated the message since, on this connection or on a
+            // later one: what it waits for now is the acknowledgement of the repetition.
+            let once = ticket
+                .exactly_once
+                .and_then(|packet_id| inner.exactly_once.get_mut(&packet_id))
+                .filter(|once| once.delivered == *ticket);
+            let repeated = once.and_then(|once| {
+                once.handled = true;
+                once.repeated
+            });
+            inner.done(*ticket);
+            if let Some(repeated) = repeated {
+                inner.done(repeated);
+            }
         }
         self.release_front(&mut inner);
     }
@@ -184,12 +191,23 @@ impl AckQueue {
 
     /// Under the lock: two workers that finish at once must not swap their releases.
     fn release_front(&self, inner: &mut Inner) {
-        while inner.slots.front().is_some_and(|slot| slot.done) {
-            let Some(slot) = inner.slots.pop_front() else {
-                break;
-            };
-            inner.first += 1;
-            (self.release)(slot.acknowledgement);
+        let done = inner.slots.iter().take_while(|slot| slot.done).count();
+        match done {
+            0 => return,
+            // The usual case where little happens needs no list.
+            1 => {
+                let front = inner.slots.pop_front();
+                inner.first += 1;
+                if let Some(slot) = front {
+                    (self.release)(&[slot.acknowledgement]);
+                }
+            }
+            _ => {
+                let front = inner.slots.drain(..done);
+                let released: Vec<_> = front.map(|slot| slot.acknowledgement).collect();
+                inner.first += released.len() as u64;
+                (self.release)(&released);
+            }
         }
     }
 }
@@ -225,7 +243,9 @@ mod tests {
     fn queue() -> (AckQueue, Arc<Mutex<Vec<u16>>>) {
         let released = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&released);
-        let queue = AckQueue::new(Box::new(move |ack| sink.lock().push(ack.packet_id)));
+        let queue = AckQueue::new(Box::new(move |acks| {
+            sink.lock().extend(acks.iter().map(|ack| ack.packet_id));
+        }));
         (queue, released)
     }
 
@@ -263,7 +283,7 @@ mod tests {
             Admission::Repeated,
             "on the next connection"
         );
-        queue.handled(first);
+        queue.handled(&[first]);
         assert_eq!(
             *released.lock(),
             [7],
@@ -305,11 +325,11 @@ mod tests {
             queue.forget();
             let tickets: Vec<_> = (1..=50).filter_map(|id| ticket(&queue, ack(id))).collect();
             for ticket in stale {
-                queue.handled(ticket);
+                queue.handled(&[ticket]);
             }
             prop_assert!(released.lock().is_empty());
             for (n, id) in order.iter().enumerate() {
-                queue.handled(tickets[usize::from(*id) - 1]);
+                queue.handled(&[tickets[usize::from(*id) - 1]]);
                 let prefix = (1..=50).take_while(|id| order[..=n].contains(id)).count();
                 prop_assert_eq!(released.lock().len(), prefix);
             }

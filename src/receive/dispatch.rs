@@ -3,6 +3,7 @@
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
+    time::Instant,
 };
 
 use crossbeam_channel::Sender;
@@ -10,6 +11,7 @@ use crossbeam_channel::Sender;
 use crate::{
     receive::{
         ack::{Acknowledgement, Admission},
+        lane::Batch,
         message::{Message, Received},
         source::Source,
     },
@@ -28,36 +30,70 @@ pub(crate) enum Offense {
     Topic(TopicError),
 }
 
-/// The lanes of the queue. Messages of one client and topic share a lane, so that one worker
-/// handles them in order; with a single lane all workers share it (unordered, or pull mode).
+/// Who takes the messages.
 #[derive(Debug, Clone)]
+pub(crate) enum Lanes {
+    /// The application, from one queue.
+    Pull(Sender<Message>),
+    /// All workers, from one queue: no order is kept, so that each message goes to whoever is free.
+    Shared(Sender<Batch>),
+    /// Each worker from its own. Messages of one client and topic share a lane, so that one worker
+    /// handles them in order.
+    Ordered(Vec<Sender<Batch>>),
+}
+
+/// One network thread's way into the queue.
+#[derive(Debug)]
 pub(crate) struct Dispatch {
-    lanes: Vec<Sender<Message>>,
+    source: Arc<Source>,
+    lanes: Lanes,
+    /// What this wake-up has brought for each lane.
+    collected: Vec<Option<Batch>>,
+    /// When this wake-up began to bring something.
+    now: Option<Instant>,
+    tally: Tally,
+}
+
+/// What was collected and is not yet counted.
+#[derive(Debug, Default)]
+struct Tally {
+    received: u64,
+    at_most_once: usize,
+    acknowledged: usize,
 }
 
 impl Dispatch {
-    /// At least one lane.
-    pub(crate) fn new(lanes: Vec<Sender<Message>>) -> Self {
-        Self { lanes }
+    pub(crate) fn new(source: Arc<Source>, lanes: Lanes) -> Self {
+        let lanes_with_batches = match &lanes {
+            Lanes::Pull(_) | Lanes::Shared(_) => 0,
+            Lanes::Ordered(lanes) => lanes.len(),
+        };
+        Self {
+            source,
+            lanes,
+            collected: (0..lanes_with_batches).map(|_| None).collect(),
+            now: None,
+            tally: Tally::default(),
+        }
     }
 
-    /// Queues a message: QoS 0 as long as its client's share has room, QoS 1 and 2 always.
-    pub(crate) fn deliver(&self, received: Received, source: &Arc<Source>) -> Result<(), Offense> {
+    pub(crate) fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+
+    /// Takes a message: QoS 0 as long as its client's share has room, QoS 1 and 2 always. It
+    /// reaches the queue with the next `hand_over`, at the latest.
+    pub(crate) fn deliver(&mut self, received: Received) -> Result<(), Offense> {
         // A topic name without wildcards, of a character at least [MQTT-3.3.2-2] [MQTT-4.7.3-1].
         check_topic(&received.topic).map_err(Offense::Topic)?;
+        let source = &self.source;
         let ticket = match received.qos {
-            QoS::AtMostOnce if source.reserve() => None,
+            QoS::AtMostOnce if source.has_room(self.tally.at_most_once) => {
+                self.tally.at_most_once += 1;
+                None
+            }
             QoS::AtMostOnce => {
-                source.counters.received.increment();
-                let dropped = &source.counters.dropped;
-                dropped.increment();
-                if dropped.get() % 1_000 == 1 {
-                    log::warn!(
-                        "client {}: its share of the queue is full, {} QoS 0 messages dropped",
-                        source.name,
-                        dropped.get(),
-                    );
-                }
+                source.dropped();
                 return Ok(());
             }
             qos => {
@@ -66,7 +102,10 @@ impl Dispatch {
                     qos,
                 };
                 match source.acks.received(acknowledgement) {
-                    Admission::New(ticket) if source.reserve_acknowledged() => Some(ticket),
+                    Admission::New(ticket) if source.has_identifiers(self.tally.acknowledged) => {
+                        self.tally.acknowledged += 1;
+                        Some(ticket)
+                    }
                     Admission::Repeated => {
                         source.counters.received.increment();
                         source.counters.repeated.increment();
@@ -78,24 +117,65 @@ impl Dispatch {
                 }
             }
         };
-        source.counters.received.increment();
-        let lane = self.lane(source.index, &received.topic);
-        if let Some(lane) = self.lanes.get(lane) {
-            // Fails when nobody will take messages any more, at the end of the fleet. The message
-            // is dropped inside the queue then, so it is not acknowledged.
-            let _ = lane.send(Message::new(received, Arc::clone(source), ticket));
+        self.tally.received += 1;
+        let now = *self.now.get_or_insert_with(Instant::now);
+        let index = source.index;
+        let message = Message::new(received, Arc::clone(source), ticket, now);
+        match &self.lanes {
+            Lanes::Ordered(lanes) => {
+                let lane = lane_of(index, message.topic(), lanes.len());
+                if let Some(collected) = self.collected.get_mut(lane) {
+                    Batch::push(collected, message);
+                }
+            }
+            // Whoever waits for one message shall not wait for others. Sending fails when nobody
+            // will take messages any more, at the end of the fleet: see `hand_over`.
+            Lanes::Pull(queue) => {
+                self.tally.count(&self.source);
+                let _ = queue.send(message);
+            }
+            Lanes::Shared(queue) => {
+                self.tally.count(&self.source);
+                let _ = queue.send(Batch::One(message));
+            }
         }
         Ok(())
     }
 
-    fn lane(&self, client: usize, topic: &str) -> usize {
-        if self.lanes.len() == 1 {
-            return 0;
+    /// The wake-up is over: what it brought goes into the queue.
+    pub(crate) fn hand_over(&mut self) {
+        if self.now.take().is_none() {
+            return;
         }
-        let mut hasher = DefaultHasher::new();
-        client.hash(&mut hasher);
-        topic.hash(&mut hasher);
-        // The remainder is below the number of lanes, which is a usize.
-        (hasher.finish() % self.lanes.len() as u64) as usize
+        // Before a worker can take it out: no count falls below zero.
+        self.tally.count(&self.source);
+        if let Lanes::Ordered(lanes) = &self.lanes {
+            for (lane, collected) in lanes.iter().zip(&mut self.collected) {
+                if let Some(batch) = collected.take() {
+                    // Fails when nobody will take messages any more, at the end of the fleet. What
+                    // is dropped inside the queue is not acknowledged.
+                    let _ = lane.send(batch);
+                }
+            }
+        }
     }
+}
+
+impl Tally {
+    fn count(&mut self, source: &Source) {
+        source.counters.received.add(self.received);
+        source.reserve(self.at_most_once, self.acknowledged);
+        *self = Self::default();
+    }
+}
+
+fn lane_of(client: usize, topic: &str, lanes: usize) -> usize {
+    if lanes == 1 {
+        return 0;
+    }
+    let mut hasher = DefaultHasher::new();
+    client.hash(&mut hasher);
+    topic.hash(&mut hasher);
+    // The remainder is below the number of lanes, which is a usize.
+    (hasher.finish() % lanes as u64) as usize
 }

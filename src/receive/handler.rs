@@ -81,14 +81,14 @@ pub(crate) struct Handling {
 }
 
 impl Handling {
-    /// Runs all matching handlers, one after the other, and lets the message go.
-    pub(crate) fn handle(&self, mut message: Message) {
+    /// Runs all matching handlers, one after the other.
+    pub(crate) fn handle(&self, message: &mut Message) {
         let own = self.own.get(message.source().index);
         let routes = self.fleet.iter().chain(own.into_iter().flatten());
         let mut matched = false;
         for route in routes.filter(|route| topic_matches(&route.filter, message.topic())) {
             matched = true;
-            self.run(&route.handler, &message);
+            self.run(&route.handler, message);
         }
         if !matched {
             message.unmatched();

@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc, time::Instant};
 use bytes::Bytes;
 
 use crate::{
-    receive::{ack::Ticket, source::Source},
+    receive::{
+        ack::Ticket,
+        source::{Settled, Source},
+    },
     spec::qos::QoS,
 };
 
@@ -61,12 +64,17 @@ pub(crate) struct Received {
 }
 
 impl Message {
-    pub(crate) fn new(received: Received, source: Arc<Source>, ticket: Option<Ticket>) -> Self {
+    pub(crate) fn new(
+        received: Received,
+        source: Arc<Source>,
+        ticket: Option<Ticket>,
+        received_at: Instant,
+    ) -> Self {
         Self {
             topic: received.topic.into_boxed_str(),
             payload: received.payload,
             source,
-            received_at: Instant::now(),
+            received_at,
             ticket,
             qos: received.qos,
             retain: received.retain,
@@ -138,6 +146,17 @@ impl Message {
     pub(crate) fn unmatched(&mut self) {
         self.fate = Fate::Unmatched;
     }
+
+    /// Lets go of the message. What that means to its client is noted, to be settled with others.
+    pub(crate) fn let_go(mut self, settled: &mut Settled) {
+        self.taken = false;
+        settled.tickets.extend(self.ticket);
+        match self.fate {
+            Fate::Handled => settled.handled += 1,
+            Fate::Unmatched => settled.unmatched += 1,
+            Fate::Superseded => settled.repeated += 1,
+        }
+    }
 }
 
 impl Drop for Message {
@@ -147,7 +166,7 @@ impl Drop for Message {
         }
         // Before it is counted: a drain that finds it handled finds its acknowledgement too.
         if let Some(ticket) = self.ticket {
-            self.source.acks.handled(ticket);
+            self.source.acks.handled(&[ticket]);
         }
         let counters = &self.source.counters;
         match self.fate {

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use crate::{
-    receive::ack::{AckQueue, MOST_UNACKNOWLEDGED, Release},
+    receive::ack::{AckQueue, MOST_UNACKNOWLEDGED, Release, Ticket},
     spec::qos::QoS,
     supervise::counters::Counters,
 };
@@ -45,25 +45,41 @@ impl Source {
         }
     }
 
-    /// Reserves a place for a QoS 0 message. Only the client's network thread reserves, so that
-    /// looking first and adding then can't exceed the share.
-    pub(crate) fn reserve(&self) -> bool {
-        if self.waiting.load(Ordering::Relaxed) >= self.share {
-            return false;
-        }
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        true
+    /// Whether a QoS 0 message finds a place, behind those that are about to be reserved. Only the
+    /// client's network thread reserves, so that looking first and adding then can't exceed the share.
+    pub(crate) fn has_room(&self, ahead: usize) -> bool {
+        self.waiting.load(Ordering::Relaxed) + ahead < self.share
     }
 
-    /// Reserves a place for a QoS 1 or 2 message. A broker that keeps to its packet identifiers
+    /// Whether a QoS 1 or 2 message finds a place. A broker that keeps to its packet identifiers
     /// never has more unacknowledged; one that comes again and again with new messages while the
     /// old ones wait must not fill the memory.
-    pub(crate) fn reserve_acknowledged(&self) -> bool {
-        if self.unhandled.load(Ordering::Relaxed) >= MOST_UNACKNOWLEDGED {
-            return false;
+    pub(crate) fn has_identifiers(&self, ahead: usize) -> bool {
+        self.unhandled.load(Ordering::Relaxed) + ahead < MOST_UNACKNOWLEDGED
+    }
+
+    /// So many messages of QoS 0, and of QoS 1 and 2, go into the queue.
+    pub(crate) fn reserve(&self, at_most_once: usize, acknowledged: usize) {
+        if at_most_once > 0 {
+            self.waiting.fetch_add(at_most_once, Ordering::Relaxed);
         }
-        self.unhandled.fetch_add(1, Ordering::Relaxed);
-        true
+        if acknowledged > 0 {
+            self.unhandled.fetch_add(acknowledged, Ordering::Relaxed);
+        }
+    }
+
+    /// A QoS 0 message came that finds no place.
+    pub(crate) fn dropped(&self) {
+        self.counters.received.increment();
+        let dropped = &self.counters.dropped;
+        dropped.increment();
+        if dropped.get() % 1_000 == 1 {
+            log::warn!(
+                "client {}: its share of the queue is full, {} QoS 0 messages dropped",
+                self.name,
+                dropped.get(),
+            );
+        }
     }
 
     /// A message was taken out of the queue.
@@ -73,4 +89,37 @@ impl Source {
             QoS::AtLeastOnce | QoS::ExactlyOnce => self.unhandled.fetch_sub(1, Ordering::Relaxed),
         };
     }
+
+    /// Messages that a worker has handled, all at once: acknowledged first and then counted, so that
+    /// a drain that finds them handled finds their acknowledgements too.
+    pub(crate) fn settle(&self, settled: &mut Settled) {
+        self.acks.handled(&settled.tickets);
+        settled.tickets.clear();
+        let Settled {
+            handled,
+            unmatched,
+            repeated,
+            ..
+        } = settled;
+        let counters = &self.counters;
+        let figures = [
+            (&counters.handled, handled),
+            (&counters.unmatched, unmatched),
+            (&counters.repeated, repeated),
+        ];
+        for (counter, figure) in figures {
+            if *figure > 0 {
+                counter.add(std::mem::take(figure));
+            }
+        }
+    }
+}
+
+/// Messages of one client that left the queue and were let go.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    pub(crate) tickets: Vec<Ticket>,
+    pub(crate) handled: u64,
+    pub(crate) unmatched: u64,
+    pub(crate) repeated: u64,
 }

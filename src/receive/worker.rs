@@ -1,14 +1,17 @@
 //! A thread that runs handlers, and the state callback where the fleet gave it to a worker.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, never, select};
 
 use crate::{
-    receive::{handler::Handling, message::Message},
+    receive::{handler::Handling, lane::Batch, message::Message, source::Settled},
     supervise::state::{Announced, StateChange},
 };
 
@@ -36,7 +39,7 @@ impl Busy {
 /// Everything a worker's thread has.
 pub(crate) struct Worker {
     /// Its lane of the queue.
-    pub(crate) lane: Receiver<Message>,
+    pub(crate) lane: Receiver<Batch>,
     /// State changes and what they are given to; only one worker has them, so that they are
     /// seen in order.
     pub(crate) states: Option<(Receiver<Announced>, StateCallback)>,
@@ -50,16 +53,19 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn run(mut self) {
+        let mut calm = Calm::default();
         let none = never();
         loop {
             // All that is there first: waiting in `select!` costs more than looking.
-            if !self.drain() {
+            if !self.drain(&mut calm) {
                 return;
             }
             let states = self.states.as_ref().map_or(&none, |(states, _)| states);
             select! {
-                recv(self.lane) -> message => match message {
-                    Ok(message) => self.handle(message),
+                recv(self.lane) -> batch => match batch {
+                    Ok(batch) => if !self.handle(batch, &mut calm) {
+                        return;
+                    },
                     // Every client has ended. The last state changes may still come.
                     Err(_) => self.lane = never(),
                 },
@@ -68,7 +74,7 @@ impl Worker {
                     _ => self.states = None,
                 },
                 recv(self.closing) -> _ => {
-                    self.drain();
+                    self.drain(&mut calm);
                     return;
                 }
             }
@@ -76,30 +82,138 @@ impl Worker {
     }
 
     /// Handles all that waits. Says whether to go on.
-    fn drain(&self) -> bool {
+    fn drain(&self, calm: &mut Calm) -> bool {
         loop {
             if self.expired.load(Ordering::Relaxed) {
                 return false;
             }
-            if let Some((states, callback)) = &self.states {
-                while let Ok(change) = states.try_recv() {
-                    callback(&change);
-                }
-            }
+            self.tell_states();
             match self.lane.try_recv() {
-                Ok(message) => self.handle(message),
+                Ok(batch) => {
+                    if !self.handle(batch, calm) {
+                        return false;
+                    }
+                }
                 Err(_) => return true,
             }
         }
     }
 
-    fn handle(&self, message: Message) {
-        let Some(message) = message.take() else {
-            return;
+    fn tell_states(&self) {
+        if let Some((states, callback)) = &self.states {
+            while let Ok(change) = states.try_recv() {
+                callback(&change);
+            }
+        }
+    }
+
+    /// Handles a batch. Says whether to go on.
+    fn handle(&self, batch: Batch, calm: &mut Calm) -> bool {
+        let messages = match batch {
+            Batch::One(message) => {
+                if let Some(mut message) = self.take(message) {
+                    self.call(&mut message);
+                }
+                return true;
+            }
+            Batch::Many(messages) => messages,
         };
-        let index = message.source().index;
-        self.busy.0.store(index, Ordering::Relaxed);
+        let begun = Instant::now();
+        let all = messages.len();
+        let mut settled = Settled::default();
+        let mut source = None;
+        let mut go_on = true;
+        for (n, message) in messages.into_iter().enumerate() {
+            // What is left is dropped, as if it were still in the queue.
+            if self.expired.load(Ordering::Relaxed) {
+                go_on = false;
+                break;
+            }
+            if self
+                .states
+                .as_ref()
+                .is_some_and(|(states, _)| !states.is_empty())
+            {
+                self.tell_states();
+            }
+            let Some(mut message) = self.take(message) else {
+                continue;
+            };
+            self.call(&mut message);
+            if !calm.is_calm() {
+                continue;
+            }
+            if source.is_none() {
+                source = Some(Arc::clone(message.source()));
+            }
+            message.let_go(&mut settled);
+            if n % LOOK_EVERY == LOOK_EVERY - 1 && begun.elapsed() >= MOST_HELD {
+                calm.disturbed();
+            }
+            if !calm.is_calm() || settled.tickets.len() >= MOST_SETTLED {
+                if let Some(source) = &source {
+                    source.settle(&mut settled);
+                }
+            }
+        }
+        if let Some(source) = source {
+            source.settle(&mut settled);
+        }
+        calm.note(all, begun.elapsed());
+        go_on
+    }
+
+    fn take(&self, message: Message) -> Option<Message> {
+        let message = message.take()?;
+        self.busy.0.store(message.source().index, Ordering::Relaxed);
+        Some(message)
+    }
+
+    fn call(&self, message: &mut Message) {
         self.handling.handle(message);
         self.busy.0.store(IDLE, Ordering::Relaxed);
+    }
+}
+
+/// Messages are acknowledged one by one as they are handled. Where many were handled and each took
+/// next to no time, those of a batch are acknowledged together: otherwise each acknowledgement
+/// wakes the network thread, which costs more than the handler. Should a handler be slow all of a
+/// sudden, the acknowledgements before it wait for it, once: after that it is one by one again.
+#[derive(Debug, Default)]
+struct Calm {
+    /// Messages handled quickly, one after the other.
+    quick: usize,
+}
+
+/// So many have to be handled quickly first.
+const CALM_AFTER: usize = 256;
+
+/// Quick is at most this for each message, on average over a batch.
+const QUICK: Duration = Duration::from_micros(10);
+
+/// A batch whose handlers have taken this long is acknowledged so far.
+const MOST_HELD: Duration = Duration::from_micros(500);
+
+/// How many messages are handled between two looks at the clock.
+const LOOK_EVERY: usize = 8;
+
+/// At most so many are acknowledged together.
+const MOST_SETTLED: usize = 64;
+
+impl Calm {
+    fn is_calm(&self) -> bool {
+        self.quick >= CALM_AFTER
+    }
+
+    fn disturbed(&mut self) {
+        self.quick = 0;
+    }
+
+    fn note(&mut self, messages: usize, took: Duration) {
+        let each = took / u32::try_from(messages.max(1)).unwrap_or(u32::MAX);
+        match each <= QUICK {
+            true => self.quick = self.quick.saturating_add(messages),
+            false => self.disturbed(),
+        }
     }
 }

@@ -9,6 +9,7 @@ mod cause;
 mod convert;
 mod edges;
 mod growth;
+mod reading;
 
 use std::{
     collections::VecDeque,
@@ -168,17 +169,19 @@ impl Link {
     pub(crate) fn next(&mut self) -> Result<Happened, Cause> {
         match self.connection.iter().next() {
             Some(Ok(event)) => Ok(self.translate(event)),
-            Some(Err(error)) => {
-                self.unsolicited |= matches!(
-                    error,
-                    ConnectionError::MqttState(StateError::Unsolicited(_))
-                );
-                self.forget_refused(&error);
-                Err(self.context.cause(error))
-            }
+            Some(Err(error)) => Err(self.failed(error)),
             // rumqttc's own end of its requests, which can't come while it holds a sender.
             None => Err(Cause::Closed),
         }
+    }
+
+    fn failed(&mut self, error: ConnectionError) -> Cause {
+        self.unsolicited |= matches!(
+            error,
+            ConnectionError::MqttState(StateError::Unsolicited(_))
+        );
+        self.forget_refused(&error);
+        self.context.cause(error)
     }
 
     /// rumqttc queues the event of a packet before it looks at the packet: one that it then refuses

@@ -1,6 +1,9 @@
 //! One connection, from CONNACK to its end: the loop over `Connection::iter()`.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     client::{
@@ -66,8 +69,8 @@ impl Network {
             self.core.broker
         );
         match session_present {
-            true => self.source.acks.session_kept(),
-            false => self.source.acks.forget_session(),
+            true => self.dispatch.source().acks.session_kept(),
+            false => self.dispatch.source().acks.forget_session(),
         }
         let mut subscriptions = self.core.subscriptions.lock();
         let mut opening = subscriptions.connected(session_present, self.core.max_packet_size);
@@ -127,20 +130,37 @@ impl Network {
                 }
             }
             self.feed()?;
-            let mut next = Some(self.link.next()?);
-            while let Some(happened) = next {
-                if self.note(happened)? {
-                    // Flushed with the DISCONNECT: what was fed before it has gone out.
-                    self.core.outbox.note(&mut self.progress);
+            let first = self.link.next()?;
+            if self.note_all(Some(first))? {
+                return Ok(());
+            }
+            if !self.core.stop.is_raised() {
+                self.link.read_on()?;
+                if self.note_all(None)? {
                     return Ok(());
                 }
-                next = self.link.buffered();
             }
+            self.dispatch.hand_over();
             let waiting_since = self.core.subscriptions.lock().waiting_since();
             if waiting_since.is_some_and(|since| since.elapsed() > SUBACK_TIMEOUT) {
                 return Err(Cause::SubackTimeout);
             }
         }
+    }
+
+    /// Takes note of an event, and of what rumqttc has buffered behind it. Says whether our
+    /// DISCONNECT was among them.
+    fn note_all(&mut self, first: Option<Happened>) -> Result<bool, Cause> {
+        let mut next = first.or_else(|| self.link.buffered());
+        while let Some(happened) = next {
+            if self.note(happened)? {
+                // Flushed with the DISCONNECT: what was fed before it has gone out.
+                self.core.outbox.note(&mut self.progress);
+                return Ok(true);
+            }
+            next = self.link.buffered();
+        }
+        Ok(false)
     }
 
     /// Sends what is left to be acknowledged, then DISCONNECT. Says whether that is written; if
@@ -217,7 +237,7 @@ impl Network {
         match happened {
             Happened::Received(received) => {
                 self.dispatch
-                    .deliver(received, &self.source)
+                    .deliver(received)
                     .map_err(|offense| Cause::Protocol {
                         message: offense.to_string(),
                     })?
@@ -228,7 +248,7 @@ impl Network {
             Happened::Released { packet_id } => {
                 self.progress.push(Progress::Released { packet_id });
             }
-            Happened::Completed { packet_id } => self.source.acks.completed(packet_id),
+            Happened::Completed { packet_id } => self.dispatch.source().acks.completed(packet_id),
             Happened::PublishWritten { packet_id } => {
                 self.progress.push(Progress::Written { packet_id });
             }
@@ -286,12 +306,13 @@ impl Network {
     /// The connection is over: what came on it is delivered, what belonged to it is void, and
     /// what was still to be sent waits for the next one.
     fn hang_up(&mut self, said_goodbye: bool) {
-        let (link, source, progress) = (&mut self.link, &self.source, &mut self.progress);
-        let dispatch = &self.dispatch;
+        let (link, progress) = (&mut self.link, &mut self.progress);
+        let source = Arc::clone(self.dispatch.source());
+        let dispatch = &mut self.dispatch;
         let mut note = |happened| match happened {
             Happened::Received(received) => {
                 // An offense ends a connection, and this one has ended.
-                let _ = dispatch.deliver(received, source);
+                let _ = dispatch.deliver(received);
             }
             // What the broker said counts, and so does what rumqttc took from its channel: the
             // outbox has to know that it is not there any more.
@@ -316,7 +337,8 @@ impl Network {
         if said_goodbye {
             link.linger(note);
         }
-        self.source.acks.forget();
+        dispatch.hand_over();
+        source.acks.forget();
         let link = &mut self.link;
         self.core
             .outbox

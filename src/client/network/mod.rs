@@ -18,7 +18,7 @@ use crate::{
         message::{Parcel, Progress},
         outbox::network_side::Backlog,
     },
-    receive::{dispatch::Dispatch, source::Source},
+    receive::dispatch::Dispatch,
     spec::{
         credentials::Credentials,
         outbox::RefusedSubscription,
@@ -32,7 +32,6 @@ use crate::{
 pub(crate) struct Network {
     pub(crate) core: Arc<Core>,
     pub(crate) link: Box<Link>,
-    pub(crate) source: Arc<Source>,
     pub(crate) dispatch: Dispatch,
     pub(crate) pacer: Option<Arc<Pacer>>,
     pub(crate) resolver: Resolver,
@@ -89,6 +88,7 @@ impl Network {
 
     /// The thread panicked: what it had in its hands goes back to where it can be accounted for.
     pub(crate) fn abandon(&mut self) {
+        self.dispatch.hand_over();
         let (progress, parcels) = (&mut self.progress, &mut self.parcels);
         self.core
             .outbox

@@ -143,11 +143,16 @@ impl Outbox {
 
     /// Takes a control item. Says whether there is a connection that it can go to.
     pub(crate) fn control(&self, control: Control) -> bool {
+        self.controls([control].into_iter())
+    }
+
+    /// Takes control items. Says whether there is a connection that they can go to.
+    pub(crate) fn controls(&self, controls: impl Iterator<Item = Control>) -> bool {
         let mut inner = self.inner.lock();
         if matches!(inner.listener, Listener::Away | Listener::Gone) {
             return false;
         }
-        inner.controls.push_back(control);
+        inner.controls.extend(controls);
         self.ring_if_asleep(&mut inner);
         true
     }
