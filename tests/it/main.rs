@@ -18,6 +18,7 @@ mod dispatch;
 mod drain;
 mod drain_ends;
 mod fuzz;
+mod gateway;
 mod handlers;
 mod handlers_that_publish;
 mod hostile;
