@@ -8,7 +8,7 @@ use mqtt_fleet::{ClientSpec, QoS};
 
 use crate::support::fleet::{PATIENCE, start};
 use crate::support::proc::wait_until;
-use crate::support::program::Program;
+use crate::support::program::{Program, figure};
 use crate::support::receiving::number;
 
 /// The readings of each device, with their moments and numbers.
@@ -44,13 +44,6 @@ fn due(readings: &Readings, interval: Duration, end: Instant) -> u64 {
 
 fn assert_within_one_percent(count: u64, due: u64) {
     assert!(count.abs_diff(due) * 100 <= due, "{count} of {due}");
-}
-
-/// The number before a word of the program's output, the last time that it stands there.
-fn figure(output: &str, word: &str) -> u64 {
-    let (before, _) = output.rsplit_once(word).unwrap_or_default();
-    let digits = before.rsplit(|c: char| !c.is_ascii_digit()).next();
-    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 /// Fails when readings are left out, doubled or drift, when the devices publish all at one moment, or when

@@ -8,7 +8,8 @@ use mqtt_fleet::QoS;
 use mqtt_fleet::testing::{Direction, Packet, Seen, Sessions, TestBroker};
 
 use crate::support::fleet::{PATIENCE, n_from};
-use crate::support::program::Program;
+use crate::support::proc::wait_until;
+use crate::support::program::{Program, figure};
 use crate::support::receiving::{number, numbered};
 
 const LOCAL: &str = "gateway-site-7-local";
@@ -116,7 +117,9 @@ fn nothing_is_lost_whichever_side_is_cut() {
     publish(&local, 151..=200);
     local.wait_connected(1, PATIENCE).unwrap();
     // All that the local broker lets out at once wait in hand.
-    program.wait_for("20 in hand", PATIENCE);
+    wait_until("the window is in hand", PATIENCE, || {
+        figure(&program.output(), " in hand") >= 20
+    });
     cloud.restart(Sessions::Lost).unwrap();
     wait_arrived(&cloud, 200);
     local.stop();
