@@ -21,7 +21,10 @@ use std::{
     time::Duration,
 };
 
-use mqtt_fleet::{ClientSpec, Fleet, QoS, Retry, testing::TestBroker};
+use mqtt_fleet::{
+    ClientSpec, Fleet, QoS, Retry,
+    testing::{Packet, Seen, TestBroker},
+};
 
 const USAGE: &str = "usage: shared [--broker URL] [--name NAME] [--group GROUP] [--seconds N]";
 
@@ -70,11 +73,15 @@ fn two_processes() -> Result<(), Box<dyn Error>> {
         workers.push(command.spawn()?);
     }
     // A job that is published before anybody has subscribed is lost.
-    let subscribed = |name: &str| format!("{name:?} <- SUBACK");
+    let has_subscribed = |seen: &[Seen], name: &str| {
+        let is_suback = |it: &&Seen| matches!(it.packet, Packet::Suback { .. });
+        seen.iter().filter(is_suback).any(|it| it.client == name)
+    };
     broker.wait_for(
         |seen| {
-            let all = seen.iter().map(ToString::to_string).collect::<String>();
-            all.contains(&subscribed("worker-a")) && all.contains(&subscribed("worker-b"))
+            ["worker-a", "worker-b"]
+                .iter()
+                .all(|name| has_subscribed(seen, name))
         },
         Duration::from_secs(10),
     )?;
