@@ -1,17 +1,19 @@
 //! Workers in several processes that share one subscription: each message is handled once in all.
 //!
-//! `cargo run --release --example shared -- [--broker URL] [--name NAME] [--group GROUP]
+//! `cargo run --release --example shared -- [--broker URL] [--name NAME] [--group GROUP] [--kept]
 //! [--seconds N]`
 //!
 //! The way to grow past one process or one machine: start the program once more, with the same
 //! group and another name. The broker gives each message of `$share/GROUP/jobs/#` to one of those
-//! who have subscribed to it. MQTT 3.1.1 does not know shared subscriptions; mosquitto, EMQX,
-//! HiveMQ, VerneMQ and others do, also for clients of 3.1.1. See docs/SCALING.md.
+//! who have subscribed to it. MQTT 3.1.1 does not know shared subscriptions; mosquitto and other
+//! brokers do, also for clients of 3.1.1. docs/SCALING.md says what becomes of the jobs of a worker
+//! that leaves.
 //!
 //! - `--broker URL`: where the jobs come from. Without it the program starts a broker of its own
 //!   and two processes of itself, and publishes 20 jobs
 //! - `--name NAME`: the client's name and id (`worker`)
 //! - `--group GROUP`: who shares (`workers`)
+//! - `--kept`: the broker keeps the session of a worker that is away, with its share of the jobs
 //! - `--seconds N`: ends after N seconds; Ctrl-C ends it at any time
 
 use std::{
@@ -22,11 +24,12 @@ use std::{
 };
 
 use mqtt_fleet::{
-    ClientSpec, Fleet, QoS, Retry,
+    ClientSpec, Fleet, QoS, Retry, Session,
     testing::{Packet, Seen, TestBroker},
 };
 
-const USAGE: &str = "usage: shared [--broker URL] [--name NAME] [--group GROUP] [--seconds N]";
+const USAGE: &str = "usage: shared [--broker URL] [--name NAME] [--group GROUP] [--kept] \
+                     [--seconds N]";
 
 fn main() -> Result<(), Box<dyn Error>> {
     env_logger::init();
@@ -43,6 +46,7 @@ fn work(url: &str, options: &Options) -> Result<(), Box<dyn Error>> {
     let subscription = format!("$share/{}/jobs/#", options.group);
     let worker = ClientSpec::new(&options.name, url)
         .client_id("{name}")
+        .session(options.session)
         .subscribe(&subscription, QoS::AtLeastOnce)
         .retry(Retry::forever());
     let fleet = Fleet::builder()
@@ -99,6 +103,7 @@ struct Options {
     broker: Option<String>,
     name: String,
     group: String,
+    session: Session,
     seconds: Duration,
 }
 
@@ -108,6 +113,7 @@ impl Options {
             broker: None,
             name: "worker".to_owned(),
             group: "workers".to_owned(),
+            session: Session::Clean,
             seconds: Duration::MAX,
         };
         let mut arguments = env::args().skip(1);
@@ -120,6 +126,7 @@ impl Options {
                 "--broker" => options.broker = Some(value()?),
                 "--name" => options.name = value()?,
                 "--group" => options.group = value()?,
+                "--kept" => options.session = Session::Kept,
                 "--seconds" => {
                     let seconds = value()?.parse().map_err(|_| USAGE)?;
                     options.seconds = Duration::from_secs(seconds);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crossbeam_channel::unbounded;
 use mqtt_fleet::testing::TestBroker;
-use mqtt_fleet::{ClientSpec, Fleet, QoS};
+use mqtt_fleet::{ClientSpec, Fleet, Message, QoS, Session};
 
 use crate::support::fleet::PATIENCE;
 use crate::support::mosquitto::Mosquitto;
@@ -140,4 +140,53 @@ fn two_processes_share_a_subscription_on_mosquitto() {
     let mut all = [in_a, in_b].concat();
     all.sort_unstable();
     assert_eq!(all, (1..=120).collect::<Vec<_>>());
+}
+
+/// What docs/SCALING.md says of a worker that leaves with jobs in hand. Fails when mosquitto does otherwise:
+/// then that page is wrong.
+#[test]
+fn what_a_worker_had_in_hand_waits_for_its_session_on_mosquitto() {
+    for session in [Session::Clean, Session::Kept] {
+        let Some(mosquitto) = Mosquitto::start() else {
+            return;
+        };
+        let url = mosquitto.url();
+        let worker = |name: &str| {
+            let spec = ClientSpec::new(name, &url).client_id(name).session(session);
+            subscribed(Fleet::builder().client(spec.subscribe("$share/g/jobs/#", QoS::AtLeastOnce)))
+        };
+        let (a, b) = (worker("worker-a"), worker("worker-b"));
+        let source = subscribed(Fleet::builder().client(ClientSpec::new("source", &url)));
+        let publish = |numbers: std::ops::RangeInclusive<usize>| {
+            for n in numbers {
+                let source = source.client("source").unwrap();
+                let receipt = source.publish("jobs/x", QoS::AtLeastOnce, false, numbered(n));
+                receipt.unwrap().wait_timeout(PATIENCE).unwrap();
+            }
+        };
+        let next = |fleet: &Fleet| fleet.messages().recv_timeout(PATIENCE).unwrap();
+        let numbers = |fleet: &Fleet, n: usize| -> Vec<usize> {
+            (0..n).map(|_| number(next(fleet).payload())).collect()
+        };
+        publish(1..=10);
+        // In turns. What the one has is not acknowledged before it leaves.
+        let in_hand: Vec<Message> = (0..5).map(|_| next(&a)).collect();
+        assert_eq!(numbers(&b, 5), [2, 4, 6, 8, 10]);
+        a.stop(PATIENCE);
+        drop(in_hand);
+        publish(11..=20);
+        if session == Session::Clean {
+            // Nobody gets what it had; the other one gets all that is new.
+            assert_eq!(numbers(&b, 10), (11..=20).collect::<Vec<_>>());
+            let a = worker("worker-a");
+            publish(21..=22);
+            let first = numbers(&a, 1)[0];
+            assert!(first > 20, "{first}");
+        } else {
+            // It is waited for, and its share of what is new waits too.
+            assert_eq!(numbers(&b, 5), [12, 14, 16, 18, 20]);
+            let a = worker("worker-a");
+            assert_eq!(numbers(&a, 10), [1, 3, 5, 7, 9, 11, 13, 15, 17, 19]);
+        }
+    }
 }
