@@ -29,16 +29,18 @@ fn readings(broker: &TestBroker) -> Readings {
     readings
 }
 
+/// When the schedule of a device began: no reading is early, and the least late one shows it.
+fn begin(readings: &[(Instant, usize)], interval: Duration) -> Instant {
+    let on_grid = readings
+        .iter()
+        .map(|(at, n)| *at - interval * (*n as u32 - 1));
+    on_grid.min().expect("it has readings")
+}
+
 /// How many readings were due until `end` by the schedules that these began.
 fn due(readings: &Readings, interval: Duration, end: Instant) -> u64 {
-    let of_one = |readings: &Vec<(Instant, usize)>| {
-        // No reading is early: the one that is the least late shows where the schedule is.
-        let on_grid = readings
-            .iter()
-            .map(|(at, n)| *at - interval * (*n as u32 - 1));
-        let begin = on_grid.min().expect("it has readings");
-        (end - begin).as_nanos() / interval.as_nanos() + 1
-    };
+    let passed = |all: &Vec<(Instant, usize)>| (end - begin(all, interval)).as_nanos();
+    let of_one = |all: &Vec<(Instant, usize)>| passed(all) / interval.as_nanos() + 1;
     readings.values().map(of_one).sum::<u128>() as u64
 }
 
@@ -77,13 +79,14 @@ fn two_hundred_devices_keep_to_their_schedule() {
     assert_within_one_percent(sent, due(&readings, interval, last));
     assert_eq!(figure(&output, " called"), sent, "{output}");
 
-    // Spread over the interval: a tenth of it has about a tenth of them.
-    let mut tenths = [0; 10];
-    for at in all() {
-        let phase = (at - first).as_nanos() % interval.as_nanos();
-        tenths[(phase * 10 / interval.as_nanos()) as usize] += 1;
+    // Device I of 200 begins I / 200 of the interval after it is connected.
+    for seen in broker.seen() {
+        if let Packet::Connect { .. } = seen.packet {
+            let i: u32 = seen.client["dev-".len()..].parse().unwrap();
+            let begin = begin(&readings[&seen.client], interval) - seen.at;
+            assert!(begin >= interval * i / 200, "{}: {begin:?}", seen.client);
+        }
     }
-    assert!(tenths.iter().all(|n| n * 4 < sent), "{tenths:?} of {sent}");
 
     let lines: Vec<&str> = output.lines().filter(|it| it.contains(" out/s")).collect();
     assert_eq!(lines.len(), 5, "a line a second: {output}");
