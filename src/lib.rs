@@ -264,6 +264,7 @@ pub use spec::{
 pub use supervise::{
     cause::{Cause, Refusal},
     counters::Stats,
+    lateness::Lateness,
     ledger::Ledger,
     limits::Resource,
     outcome::{Failure, FailureKind, Outcome},

@@ -86,7 +86,8 @@ impl FleetBuilder {
     /// A handler for the messages of all clients whose topic matches the filter. It runs on a
     /// worker, never on a network thread, and may block: that delays its lane only. May be called
     /// again; all handlers that match are called, the fleet's before the client's own, in the
-    /// order in which they were added. A message that none matches is counted.
+    /// order in which they were added. A message that none matches is counted. For a shared
+    /// subscription, `$share/group/filter` and `filter` mean the same here.
     #[must_use]
     pub fn on_message(
         mut self,

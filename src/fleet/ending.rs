@@ -179,6 +179,10 @@ impl Fleet {
         });
         let clients = clients.collect();
         abandoned.extend(threads);
-        Report { clients, abandoned }
+        Report {
+            clients,
+            lateness: self.lateness(),
+            abandoned,
+        }
     }
 }

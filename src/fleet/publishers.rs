@@ -1,7 +1,7 @@
 //! The publisher threads: which pub functions each of them calls, and how it learns that a
 //! client is connected for the first time.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
@@ -60,7 +60,7 @@ pub(crate) fn start_publishers(
     mut states: Option<(Receiver<Announced>, StateCallback)>,
     (stop, closing): (&Receiver<()>, &Receiver<()>),
 ) -> Result<Begins, StartError> {
-    let mut begin: Vec<Sender<usize>> = Vec::new();
+    let mut begin: Vec<Sender<(Instant, usize)>> = Vec::new();
     for (n, tasks) in tasks.into_iter().enumerate() {
         let (begins, begun) = unbounded();
         begin.push(begins);
@@ -69,6 +69,7 @@ pub(crate) fn start_publishers(
         };
         let publisher = Publisher {
             tasks,
+            lateness: fleet.lateness.clone(),
             begin: begun,
             states: states
                 .take()
@@ -86,9 +87,10 @@ pub(crate) fn start_publishers(
     let begins = numbers.into_iter().map(|(publisher, own)| {
         let begin = begin.get(publisher).filter(|_| !own.is_empty())?.clone();
         let tell = move || {
+            let now = Instant::now();
             for task in own {
                 // Fails only when the publisher has ended, and then nothing is due any more.
-                let _ = begin.send(task);
+                let _ = begin.send((now, task));
             }
         };
         Some(Box::new(tell) as Box<dyn FnOnce() + Send>)

@@ -18,6 +18,7 @@ use crate::{
     receive::{message::Message, messages::Messages, worker::Busy},
     supervise::{
         counters::Stats,
+        lateness::{Lateness, LatenessMeter},
         signal::{self, OnSignal, SignalError},
         state::{Announced, StateChanges},
         status::WaitError,
@@ -58,6 +59,8 @@ pub struct Fleet {
     /// What can be seen of the workers and publishers meanwhile.
     pub(super) workers: Vec<(Watch, Busy)>,
     pub(super) publishers: Vec<Watch>,
+    /// What the publishers have measured.
+    pub(super) lateness: LatenessMeter,
     /// Dropped to tell workers and publishers that nothing more will come.
     pub(super) closed: Mutex<Option<Sender<()>>>,
     /// Dropped to end pub functions.
@@ -104,6 +107,7 @@ impl Fleet {
             threads: Mutex::default(),
             workers: Vec::new(),
             publishers: Vec::new(),
+            lateness: LatenessMeter::new(),
             closed: Mutex::new(Some(closed)),
             stop_publishing: Mutex::new(Some(stop_publishing)),
             expired: Arc::default(),
@@ -181,6 +185,12 @@ impl Fleet {
             total += client.stats();
         }
         total
+    }
+
+    /// How late the pub functions of all clients were called until now, by the moments on their
+    /// schedules. Two looks, and [`Lateness::since`] tells what was between them.
+    pub fn lateness(&self) -> Lateness {
+        self.lateness.read()
     }
 
     /// Waits until every client is connected or has been seen connected in turn.

@@ -8,6 +8,8 @@ use std::{
 
 use crossbeam_channel::{Receiver, after, never, select};
 
+use crate::supervise::lateness::LatenessMeter;
+
 /// What became of a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tick {
@@ -35,9 +37,12 @@ pub(crate) type States<S> = (Receiver<S>, Box<dyn Fn(&S) + Send>);
 /// Everything the publisher thread has. `S` is what the state callback is given.
 pub(crate) struct Publisher<S> {
     pub(crate) tasks: Vec<Task>,
-    /// The numbers of tasks whose client is connected for the first time: there the schedule of
-    /// a task begins, so that nothing is missed before.
-    pub(crate) begin: Receiver<usize>,
+    /// Told of each tick: how late it was by its moment on the schedule, or that it was left out.
+    pub(crate) lateness: LatenessMeter,
+    /// The numbers of tasks whose client is connected for the first time, and when that was: there
+    /// the schedule of a task begins, so that nothing is missed before. The moment is the client's,
+    /// not that at which this thread hears of it: a thread that is busy is late from the first call.
+    pub(crate) begin: Receiver<(Instant, usize)>,
     /// State changes and what they are given to, where no worker has them.
     pub(crate) states: Option<States<S>>,
     /// Disconnected when pub functions are to end.
@@ -65,9 +70,9 @@ impl<S> Publisher<S> {
                     self.stop = never();
                 }
                 recv(self.closing) -> _ => break,
-                recv(self.begin) -> task => match task {
-                    Ok(index) => if let Some(task) = self.tasks.get(index) {
-                        due.push(Reverse((Instant::now() + task.phase, index)));
+                recv(self.begin) -> begin => match begin {
+                    Ok((moment, index)) => if let Some(task) = self.tasks.get(index) {
+                        due.push(Reverse((moment + task.phase, index)));
                     },
                     // Every client has been connected or has ended.
                     Err(_) => self.begin = never(),
@@ -93,14 +98,21 @@ impl<S> Publisher<S> {
         let Some(task) = self.tasks.get_mut(index) else {
             return;
         };
-        match (task.call)() {
-            Tick::Called => {}
-            Tick::NotConnected => (task.missed)(1),
+        // Looked at before the call: how long the function takes is the lateness of the next ones.
+        let late = Instant::now().saturating_duration_since(moment);
+        let left_out = match (task.call)() {
+            Tick::Called => {
+                self.lateness.called(late);
+                0
+            }
+            Tick::NotConnected => 1,
             Tick::Ended => return,
-        }
-        let (next, missed) = following(moment, task.interval, Instant::now());
+        };
+        let (next, passed) = following(moment, task.interval, Instant::now());
+        let missed = passed.saturating_add(left_out);
         if missed > 0 {
             (task.missed)(missed);
+            self.lateness.missed(missed);
         }
         due.push(Reverse((next, index)));
     }

@@ -4,6 +4,7 @@
 
 pub(crate) mod cause;
 pub(crate) mod counters;
+pub(crate) mod lateness;
 pub(crate) mod ledger;
 pub(crate) mod limits;
 pub(crate) mod outcome;

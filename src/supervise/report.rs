@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::supervise::{
     counters::Stats,
+    lateness::Lateness,
     outcome::{Failure, Outcome},
 };
 
@@ -70,7 +71,8 @@ impl ClientReport {
 /// How a fleet ended: the outcome and the counts of every client.
 ///
 /// Its `Display` is a table of the clients, or, for more than 40 of them, a summary and the rows
-/// of those that did not simply stop.
+/// of those that did not simply stop. A line on [`Lateness`] comes before it if there are pub
+/// functions.
 ///
 /// ```
 /// use mqtt_fleet::Report;
@@ -83,6 +85,7 @@ impl ClientReport {
 #[derive(Debug, Clone)]
 pub struct Report {
     pub(crate) clients: Vec<ClientReport>,
+    pub(crate) lateness: Lateness,
     pub(crate) abandoned: Vec<String>,
 }
 
@@ -104,6 +107,11 @@ impl Report {
             total += client.stats;
         }
         total
+    }
+
+    /// How late pub functions were called, and how many calls were missed.
+    pub fn lateness(&self) -> &Lateness {
+        &self.lateness
     }
 
     /// Threads that did not end by the deadline, each with what it was doing. Empty is normal.
@@ -135,6 +143,9 @@ impl fmt::Display for Report {
             total.dropped,
             total.published.accepted,
         )?;
+        if self.lateness.called() + self.lateness.missed() > 0 {
+            writeln!(f, "pub functions: {}", self.lateness)?;
+        }
         let rows: Vec<&ClientReport> = match n > TABLE_ROWS {
             true => ended_otherwise.collect(),
             false => self.clients.iter().collect(),
@@ -222,6 +233,7 @@ mod tests {
                     _ => client(i, Outcome::Stopped),
                 })
                 .collect(),
+            lateness: Lateness::default(),
             abandoned: Vec::new(),
         };
         let two = report(2).to_string();

@@ -22,11 +22,22 @@ pub(crate) struct Program {
 impl Program {
     /// An example of this crate. `cargo test` builds them; `cargo test --test it` alone does not.
     pub(crate) fn example(name: &str, arguments: &[&str]) -> Program {
+        Program::example_with(name, arguments, &[])
+    }
+
+    /// An example with variables of its environment.
+    pub(crate) fn example_with(
+        name: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Program {
         let test = std::env::current_exe().expect("a running program has a path");
         let profile = test.ancestors().nth(2).expect("it is in target/*/deps");
         let program = profile.join("examples").join(name);
         assert!(program.is_file(), "build it: cargo build --example {name}");
-        Program::spawn(Command::new(program).args(arguments))
+        let mut command = Command::new(program);
+        command.args(arguments).envs(environment.iter().copied());
+        Program::spawn(&mut command)
     }
 
     /// Runs `body` in a process of its own, which runs nothing but the calling test, and returns that
@@ -106,6 +117,13 @@ impl Drop for Program {
         let _ = self.child.wait();
         let _ = fs::remove_file(&self.output);
     }
+}
+
+/// The number before a text in what a program printed, the last time that it stands there; else 0.
+pub(crate) fn figure(output: &str, text: &str) -> u64 {
+    let (before, _) = output.rsplit_once(text).unwrap_or_default();
+    let digits = before.rsplit(|c: char| !c.is_ascii_digit()).next();
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 fn read(path: &Path) -> String {

@@ -1,0 +1,380 @@
+//! A gateway: a bridge between the broker of a site and the cloud that loses nothing at QoS 1.
+//!
+//! `cargo run --release --example gateway -- [--local URL] [--cloud URL] [--site NAME]
+//! [--up FILTER]... [--down FILTER]... [--in-hand N] [--seconds N]`
+//!
+//! | way | from | to |
+//! |---|---|---|
+//! | up | `sensors/7/temp` at the local broker | `site-7/sensors/7/temp` in the cloud |
+//! | down | `site-7/commands/lamp` in the cloud | `commands/lamp` at the local broker |
+//!
+//! **Nothing is lost.** A message is acknowledged to the broker that it came from when the other
+//! broker has acknowledged it, and not before: it is kept with the receipt of its copy until then.
+//! At most `--in-hand` of them each way, in the order in which they came; when that many wait, no
+//! further one is taken, and its broker keeps it. Both sessions are kept: what a cut, a crash or a kill
+//! leaves unacknowledged comes again. So at QoS 1 a message may arrive twice and does not get lost,
+//! as long as the broker that it waits in keeps it; at QoS 0 it may get lost.
+//!
+//! **No loop.** What goes up gets the site as its first level, and no topic with that level goes
+//! up: so a message goes up once at most, through however many other bridges it comes back. What
+//! goes down loses that level, and what is meant to go down (`--down`) never goes up: so what is
+//! forwarded down does not return either. What was stopped by this rule is counted as `looped`.
+//!
+//! - `--local URL`, `--cloud URL`: the brokers. Without either it runs on two brokers of its own,
+//!   with a sensor, and the cloud is away from second 2 to second 5
+//! - `--site NAME`: one topic level, also in the client ids `gateway-NAME-local` and `-cloud`
+//! - `--up FILTER`, `--down FILTER`: what is forwarded, without the site; each may be repeated
+//!   (`sensors/#`, `commands/#`)
+//! - `--in-hand N`: how many messages may wait for their acknowledgement each way (1000)
+//! - `--seconds N`: ends after N seconds. It ends on Ctrl-C and SIGTERM too: it takes nothing
+//!   more, gives what it has in hand five seconds to arrive, and stops. Exit code 0 then, and 1 if
+//!   a client has given up (both retry for ever, so only a refusal by a broker makes them)
+
+use std::{
+    collections::VecDeque,
+    error::Error,
+    process::exit,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::bounded;
+use mqtt_fleet::{
+    Client, ClientSpec, ClientState, Fleet, Message, PublishErrorKind, QoS, Receipt, Retry,
+    Session, check_filter,
+    testing::{Sessions, TestBroker},
+    topic_matches,
+};
+
+const USAGE: &str = "usage: gateway [--local URL] [--cloud URL] [--site NAME] [--up FILTER]... \
+                     [--down FILTER]... [--in-hand N] [--seconds N]";
+
+/// How long one look at the queue or at a receipt lasts.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long what is in hand may take to arrive when the gateway is told to stop.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+fn main() -> Result<(), Box<dyn Error>> {
+    env_logger::init();
+    let mut options = Options::from_arguments()?;
+    // Not `stop_on_signal`, which stops the clients at once: here what is in hand goes first.
+    let (signal, signalled) = bounded(1);
+    ctrlc::set_handler(move || {
+        if signal.try_send(()).is_err() {
+            exit(130); // the second one
+        }
+    })?;
+    let mut demo = match (&options.local, &options.cloud) {
+        (None, None) => Some(Demo::start(&mut options)?),
+        _ => None,
+    };
+    let mut gateway = Gateway::start(&options)?;
+    let start = Instant::now();
+    let mut next_line = start;
+    while signalled.is_empty()
+        && options.seconds.is_none_or(|limit| start.elapsed() < limit)
+        && gateway.is_whole()
+    {
+        gateway.forward(&options);
+        gateway.show_changes();
+        if let Some(demo) = &mut demo {
+            demo.play(start.elapsed())?;
+        }
+        if Instant::now() >= next_line {
+            println!("{}", gateway.line());
+            next_line += Duration::from_secs(1);
+        }
+    }
+    println!("stopping: {}", gateway.line());
+    gateway.settle(Instant::now() + FAREWELL);
+    println!("stopped: {}", gateway.line());
+    let report = gateway.fleet.stop(Duration::from_secs(5));
+    println!("\nReport\n{report}");
+    exit(report.exit_code())
+}
+
+/// Fields are dropped in this order, also by an early `?` or a panic: first the fleet, and with it
+/// the connections, so that what is in hand is not acknowledged by being dropped.
+struct Gateway {
+    fleet: Fleet,
+    local: Client,
+    cloud: Client,
+    most_in_hand: usize,
+    /// By the way that they go, in the order of receipt.
+    up: VecDeque<Held>,
+    down: VecDeque<Held>,
+    /// Those whose way has ended for good.
+    stranded: Vec<Message>,
+    arrived: u64,
+    looped: u64,
+    refused: u64,
+}
+
+/// A message, and the receipt of its copy. Dropping the message acknowledges it.
+struct Held {
+    message: Message,
+    receipt: Receipt,
+}
+
+impl Gateway {
+    fn start(options: &Options) -> Result<Self, Box<dyn Error>> {
+        let fleet = Fleet::builder()
+            .client(options.side("local")?)
+            .client(options.side("cloud")?)
+            .start()?;
+        Ok(Self {
+            local: fleet.client("local")?.clone(),
+            cloud: fleet.client("cloud")?.clone(),
+            fleet,
+            most_in_hand: options.in_hand,
+            up: VecDeque::new(),
+            down: VecDeque::new(),
+            stranded: Vec::new(),
+            arrived: 0,
+            looped: 0,
+            refused: 0,
+        })
+    }
+
+    /// With one side only it is no bridge any more.
+    fn is_whole(&self) -> bool {
+        let mut clients = self.fleet.clients().iter();
+        clients.all(|client| client.outcome().is_none())
+    }
+
+    /// Takes a message if there is room in hand, and lets go of those that have arrived.
+    fn forward(&mut self, options: &Options) {
+        let full = [&self.up, &self.down]
+            .into_iter()
+            .find(|held| held.len() >= self.most_in_hand);
+        match full.and_then(VecDeque::front) {
+            Some(oldest) => drop(oldest.receipt.wait_timeout(LOOK)),
+            // An error is that there is none, or that both clients have ended.
+            None => {
+                if let Ok(message) = self.fleet.messages().recv_timeout(LOOK) {
+                    self.take(message, options);
+                }
+            }
+        }
+        self.let_go();
+    }
+
+    fn take(&mut self, message: Message, options: &Options) {
+        let (to, topic, held) = match message.client() {
+            "local" => (&self.cloud, options.going_up(message.topic()), &mut self.up),
+            _ => (
+                &self.local,
+                options.going_down(message.topic()),
+                &mut self.down,
+            ),
+        };
+        let Some(topic) = topic else {
+            self.looped += 1;
+            return; // Acknowledged: it is dealt with.
+        };
+        let (qos, payload) = (message.qos(), message.payload().clone());
+        match to.try_publish(topic, qos, message.retain(), payload) {
+            Ok(receipt) => held.push_back(Held { message, receipt }),
+            Err(error) if error.kind() == PublishErrorKind::Ended => self.stranded.push(message),
+            // The outbox has room for all that may be in hand. So it is the message, with the site
+            // before its topic, that can't be sent. Kept, it would block the rest for ever.
+            Err(error) => {
+                println!("can't be forwarded: {error}");
+                self.refused += 1;
+            }
+        }
+    }
+
+    /// Acknowledges what has arrived. From the front only: acknowledgements leave in order.
+    fn let_go(&mut self) {
+        for held in [&mut self.up, &mut self.down] {
+            while let Some(oldest) = held.front() {
+                match oldest.receipt.try_result() {
+                    Some(Ok(_)) => self.arrived += 1,
+                    // QoS 0 is not repeated: nobody waits for it.
+                    Some(Err(_)) if oldest.message.qos() == QoS::AtMostOnce => self.refused += 1,
+                    // Not yet; or never, because the client has ended.
+                    _ => break,
+                }
+                held.pop_front();
+            }
+        }
+    }
+
+    /// Takes nothing more, and waits until what is in hand has arrived, or until `end`.
+    fn settle(&mut self, end: Instant) {
+        loop {
+            self.let_go();
+            let left = end.saturating_duration_since(Instant::now());
+            let Some(oldest) = self.up.front().or(self.down.front()) else {
+                return;
+            };
+            if left.is_zero() || !self.is_whole() {
+                return;
+            }
+            let _ = oldest.receipt.wait_timeout(left.min(LOOK));
+        }
+    }
+
+    fn show_changes(&self) {
+        while let Ok(change) = self.fleet.states().try_recv() {
+            if !matches!(change.state(), ClientState::Connecting { .. }) {
+                println!("{}: {}", change.client(), change.state());
+            }
+        }
+    }
+
+    fn line(&self) -> String {
+        let state = |client: &Client| match client.is_connected() {
+            true => "connected",
+            false => "away",
+        };
+        format!(
+            "local {}, cloud {}: {} arrived, {} in hand, {} looped, {} refused",
+            state(&self.local),
+            state(&self.cloud),
+            self.arrived,
+            self.up.len() + self.down.len(),
+            self.looped,
+            self.refused,
+        )
+    }
+}
+
+struct Options {
+    local: Option<String>,
+    cloud: Option<String>,
+    site: String,
+    up: Vec<String>,
+    down: Vec<String>,
+    in_hand: usize,
+    seconds: Option<Duration>,
+}
+
+impl Options {
+    /// The client at one side.
+    fn side(&self, name: &str) -> Result<ClientSpec, &'static str> {
+        let (url, filters) = match name {
+            "local" => (&self.local, self.up.clone()),
+            _ => {
+                let below_site = |filter| format!("{}/{filter}", self.site);
+                (&self.cloud, self.down.iter().map(below_site).collect())
+            }
+        };
+        let url = url.as_ref().ok_or("both --local and --cloud, or neither")?;
+        let spec = ClientSpec::new(name, url)
+            // The session belongs to this id: a new process goes on where the last one was.
+            .client_id(format!("gateway-{}-{name}", self.site))
+            .session(Session::Kept)
+            .retry(Retry::forever().pause(Duration::from_millis(200), Duration::from_secs(5)))
+            .outbox_capacity(self.in_hand);
+        let subscribe = |spec: ClientSpec, filter| spec.subscribe(filter, QoS::AtLeastOnce);
+        Ok(filters.into_iter().fold(spec, subscribe))
+    }
+
+    /// The topic in the cloud, unless the message came from there.
+    fn going_up(&self, topic: &str) -> Option<String> {
+        let is_ours = self.has_site(topic) || self.goes_down(topic);
+        (!is_ours).then(|| format!("{}/{topic}", self.site))
+    }
+
+    /// The topic at the local broker, unless the message came from there.
+    fn going_down(&self, topic: &str) -> Option<String> {
+        let topic = topic.strip_prefix(self.site.as_str())?.strip_prefix('/')?;
+        (self.goes_down(topic) && !self.has_site(topic)).then(|| topic.to_owned())
+    }
+
+    fn has_site(&self, topic: &str) -> bool {
+        topic.split('/').any(|level| level == self.site)
+    }
+
+    fn goes_down(&self, topic: &str) -> bool {
+        self.down.iter().any(|filter| topic_matches(filter, topic))
+    }
+
+    fn from_arguments() -> Result<Self, String> {
+        let mut options = Self {
+            local: None,
+            cloud: None,
+            site: "site-7".to_owned(),
+            up: Vec::new(),
+            down: Vec::new(),
+            in_hand: 1_000,
+            seconds: None,
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            let mut value = || {
+                let missing = || format!("{argument} needs a value\n{USAGE}");
+                arguments.next().ok_or_else(missing)
+            };
+            match argument.as_str() {
+                "--local" => options.local = Some(value()?),
+                "--cloud" => options.cloud = Some(value()?),
+                "--site" => options.site = value()?,
+                "--up" => options.up.push(value()?),
+                "--down" => options.down.push(value()?),
+                "--in-hand" => options.in_hand = value()?.parse().map_err(|_| USAGE)?,
+                "--seconds" => {
+                    let seconds = value()?.parse().map_err(|_| USAGE)?;
+                    options.seconds = Some(Duration::from_secs(seconds));
+                }
+                _ => return Err(format!("unknown argument {argument}\n{USAGE}")),
+            }
+        }
+        for (filters, default) in [
+            (&mut options.up, "sensors/#"),
+            (&mut options.down, "commands/#"),
+        ] {
+            if filters.is_empty() {
+                filters.push(default.to_owned());
+            }
+            // They are used before the fleet checks them.
+            let broken = filters.iter().find_map(|filter| check_filter(filter).err());
+            if let Some(error) = broken {
+                return Err(format!("not a filter: {error}\n{USAGE}"));
+            }
+        }
+        if options.site.is_empty() || options.site.contains(['/', '+', '#']) {
+            return Err(format!("--site is one topic level\n{USAGE}"));
+        }
+        if options.in_hand == 0 {
+            return Err(format!("--in-hand is at least 1\n{USAGE}"));
+        }
+        Ok(options)
+    }
+}
+
+/// Two brokers of our own, a sensor at the one, and an outage of the other.
+struct Demo {
+    local: TestBroker,
+    cloud: TestBroker,
+    n: u32,
+}
+
+impl Demo {
+    fn start(options: &mut Options) -> std::io::Result<Self> {
+        let (local, cloud) = (TestBroker::start()?, TestBroker::start()?);
+        options.local = Some(local.url());
+        options.cloud = Some(cloud.url());
+        options.seconds.get_or_insert(Duration::from_secs(8));
+        Ok(Self { local, cloud, n: 0 })
+    }
+
+    /// A reading each tenth of a second; the cloud is away from second 2 to second 5.
+    fn play(&mut self, elapsed: Duration) -> Result<(), Box<dyn Error>> {
+        let is_away = (2..5).contains(&elapsed.as_secs());
+        match (is_away, self.cloud.is_running()) {
+            (true, true) => self.cloud.stop(),
+            (false, false) => self.cloud.restart(Sessions::Kept)?,
+            _ => {}
+        }
+        while self.n < elapsed.as_millis() as u32 / 100 {
+            self.n += 1;
+            let n = self.n.to_string();
+            self.local
+                .publish("sensors/7/temp", QoS::AtLeastOnce, false, n)?;
+        }
+        Ok(())
+    }
+}

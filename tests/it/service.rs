@@ -1,0 +1,159 @@
+//! The example `service`: what a service manager sees of it, and the unit that it is run by.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use mqtt_fleet::QoS;
+use mqtt_fleet::testing::TestBroker;
+
+use crate::support::fleet::PATIENCE;
+use crate::support::mosquitto::find;
+use crate::support::program::Program;
+use crate::tidy::source::read;
+
+/// A file of one test, removed with it.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(name: &str, text: &str) -> TempFile {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        // Relaxed: only the numbers matter.
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mqtt-fleet-{}-{n}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, text).unwrap();
+        TempFile(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn service(config: &TempFile) -> Program {
+    Program::example_with(
+        "service",
+        &[config.path()],
+        &[("RUST_LOG", "info,rumqttc=off")],
+    )
+}
+
+/// Fails when the service does not do what its file says, when SIGTERM does not end it with code 0, or when
+/// the log lacks the states or the report.
+#[test]
+fn sigterm_ends_it_in_order() {
+    let broker = TestBroker::start().unwrap();
+    let text = format!(
+        "# a hall\n\nplant {} sensors/# temp/+ # two\n",
+        broker.url()
+    );
+    let config = TempFile::new("service.conf", &text);
+    let program = service(&config);
+    let uptime = |_: &[_]| !broker.published("service/plant/uptime").is_empty();
+    broker.wait_for(uptime, PATIENCE).unwrap();
+    program.wait_for("plant: connected", PATIENCE);
+    for topic in ["sensors/7", "other", "temp/1"] {
+        broker
+            .publish(topic, QoS::AtLeastOnce, false, "21.5")
+            .unwrap();
+    }
+    program.wait_for("plant: 4 bytes on temp/1", PATIENCE);
+    program.signal("TERM");
+    let (status, output) = program.ended(PATIENCE);
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert!(output.contains("plant: 4 bytes on sensors/7"), "{output}");
+    assert!(!output.contains("on other"), "{output}");
+    let (_, end) = output.split_once("the end\n").expect("a report");
+    assert!(
+        end.contains("1 client, 0 of them with something to report; received 2"),
+        "{output}"
+    );
+    assert!(end.contains(" stopped"), "{output}");
+}
+
+/// Fails when a service whose broker is lost for good goes on, or says that all is well.
+#[test]
+fn a_broker_that_is_lost_for_good_is_code_1() {
+    let broker = TestBroker::start().unwrap();
+    let config = TempFile::new("service.conf", &format!("plant {}\n", broker.url()));
+    let program = service(&config);
+    program.wait_for("plant: connected", PATIENCE);
+    broker.stop();
+    let (status, output) = program.ended(PATIENCE);
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(
+        output.contains("plant: over, gave up after 3 attempts"),
+        "{output}"
+    );
+    assert!(
+        output.contains("1 client, 1 of them with something to report"),
+        "{output}"
+    );
+}
+
+/// Fails when a wrong file is not told from a failure that another start may mend.
+#[test]
+fn a_wrong_file_is_code_2_and_says_where() {
+    let wrong = [
+        ("# a hall\nplant\n", ":2: plant has no broker"),
+        ("plant mqtt://127.0.0.1 a/#/b\n", "plant"),
+        ("plant http://127.0.0.1\n", "plant"),
+        (
+            "a mqtt://127.0.0.1\na mqtt://127.0.0.1\n",
+            "also that of client \"a\"",
+        ),
+        ("# nobody\n", "no client"),
+    ];
+    for (text, said) in wrong {
+        let config = TempFile::new("wrong.conf", text);
+        let (status, output) = service(&config).ended(PATIENCE);
+        assert_eq!(status.code(), Some(2), "{text}: {output}");
+        assert!(output.contains(said), "{text}: {output}");
+    }
+    let gone = TempFile::new("gone.conf", "");
+    fs::remove_file(&gone.0).unwrap();
+    let (status, output) = service(&gone).ended(PATIENCE);
+    assert_eq!(status.code(), Some(2), "{output}");
+    assert!(output.contains(gone.path()), "{output}");
+}
+
+/// Fails when systemd finds a fault in the unit of docs/OPERATIONS.md.
+#[test]
+fn systemd_takes_the_unit() {
+    let Some(systemd_analyze) = find("systemd-analyze") else {
+        let _ = writeln!(
+            io::stderr(),
+            "systemd_takes_the_unit: skipped, there is no systemd-analyze"
+        );
+        return;
+    };
+    let operations = read("docs/OPERATIONS.md");
+    let (_, unit) = operations.split_once("```ini\n").expect("there is a unit");
+    let (unit, _) = unit.split_once("```").expect("it ends");
+    // It looks whether the program is there, which it is on a machine that has it installed.
+    let installed = "/usr/local/bin/service /etc/service.conf";
+    assert!(unit.contains(installed), "{unit}");
+    let here = unit.replace(installed, "/bin/true /etc/service.conf");
+    let verify = |unit: &str| {
+        let file = TempFile::new("unit.service", unit);
+        let output = Command::new(&systemd_analyze)
+            .args(["verify", file.path()])
+            .output();
+        let output = output.expect("systemd-analyze can be run");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    };
+    let (is_right, said) = verify(&here);
+    assert!(is_right && said.trim().is_empty(), "{said}");
+    let (_, said) = verify(&here.replace("TimeoutStopSec=15", "TimeoutStop=15"));
+    assert!(said.contains("TimeoutStop"), "a wrong unit is seen: {said}");
+}
