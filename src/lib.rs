@@ -232,6 +232,7 @@ pub mod testing;
 
 pub use client::{
     clients::{Clients, StopHandle, UnknownClient},
+    copies::Copies,
     error::{SubscribeError, SubscribeErrorKind},
     handle::Client,
     spec::ClientSpec,

@@ -1,6 +1,7 @@
 //! One client: what it is, its handle, its network thread, and the door to rumqttc.
 
 pub(crate) mod clients;
+pub(crate) mod copies;
 pub(crate) mod error;
 pub(crate) mod handle;
 pub(crate) mod life;

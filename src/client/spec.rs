@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    client::{clients::Clients, handle::Client},
+    client::{clients::Clients, copies::Copies, handle::Client},
     receive::{handler::HandlerResult, message::Message},
     spec::{
         broker::Broker,
@@ -86,6 +86,8 @@ pub struct ClientSpec {
     pub(crate) periodic: Vec<Periodic>,
     /// Which copy of a template it is, of how many.
     pub(crate) copy: (usize, usize),
+    /// Which machine this is, of how many.
+    pub(crate) shard: (usize, usize),
 }
 
 impl ClientSpec {
@@ -97,6 +99,7 @@ impl ClientSpec {
             handlers: Vec::new(),
             periodic: Vec::new(),
             copy: (0, 1),
+            shard: (0, 1),
         }
     }
 
@@ -297,24 +300,12 @@ impl ClientSpec {
     }
 
     /// Makes this spec a template: `n` copies, with `{i}` from 0 to n-1 filled in. The name needs
-    /// it, or the copies would share one.
-    #[must_use]
-    pub fn times(self, n: usize) -> Vec<Self> {
-        (0..n)
-            .map(|i| Self {
-                settings: self.settings.numbered(i),
-                handlers: self
-                    .handlers
-                    .iter()
-                    .map(|(filter, handler)| {
-                        let filter = crate::spec::template::number(filter, i);
-                        (filter, Arc::clone(handler))
-                    })
-                    .collect(),
-                periodic: self.periodic.clone(),
-                copy: (i, n),
-            })
-            .collect()
+    /// it, or the copies would share one. [`Copies::shard`] divides them among machines.
+    pub fn times(self, n: usize) -> Copies {
+        Copies {
+            spec: self,
+            times: Some(n),
+        }
     }
 
     /// The client's name.

@@ -44,6 +44,7 @@ pub(crate) fn check(builder: &FleetBuilder) -> Result<Vec<ClientSpec>, StartErro
             field,
             problem,
         };
+        check_shard(spec.shard).map_err(fault)?;
         // With which session a client id was given is seen before one is made up.
         check_identity(&spec.settings).map_err(fault)?;
         let mut spec = spec.clone();
@@ -120,6 +121,17 @@ fn check_identity(settings: &Settings) -> Checked {
         ));
     }
     Ok(())
+}
+
+fn check_shard((k, of): (usize, usize)) -> Checked {
+    if k < of {
+        return Ok(());
+    }
+    let problem = Problem::OutOfRange {
+        given: format!("{k} of {of}"),
+        allowed: "shards are counted from 0 to one less than there are",
+    };
+    Err(("shard", problem))
 }
 
 fn check_data(settings: &Settings) -> Checked {

@@ -49,6 +49,7 @@ mod retry;
 mod scale;
 mod secrets;
 mod sent_again;
+mod shards;
 mod signals;
 mod soak;
 mod start_checks;
