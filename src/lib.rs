@@ -230,6 +230,8 @@ mod supervise;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "files")]
+pub use client::file::{SpecFile, error::SpecFileError};
 pub use client::{
     clients::{Clients, StopHandle, UnknownClient},
     copies::Copies,

@@ -3,10 +3,15 @@
 pub(crate) mod clients;
 pub(crate) mod copies;
 pub(crate) mod error;
+#[cfg(feature = "files")]
+pub(crate) mod file;
+#[cfg(feature = "serde")]
+mod form;
 pub(crate) mod handle;
 pub(crate) mod life;
 pub(crate) mod link;
 pub(crate) mod network;
+pub(crate) mod password;
 pub(crate) mod resolve;
 pub(crate) mod spec;
 pub(crate) mod subscriptions;

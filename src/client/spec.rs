@@ -1,6 +1,6 @@
 //! Who a client is: its data, and the functions that its user attaches to it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use crate::{
     receive::{handler::HandlerResult, message::Message},
     spec::{
         broker::Broker,
-        credentials::Credentials,
+        credentials::{Credentials, PasswordPlace},
         outbox::{Offline, OutboxOverflow, RefusedSubscription, Replay},
         qos::QoS,
         retry::Retry,
@@ -94,8 +94,12 @@ impl ClientSpec {
     /// A client with a name of its own in the fleet, and its broker: a URL such as
     /// `mqtt://host:1883` or `(host, port)`; see [`Broker`].
     pub fn new(name: impl Into<String>, broker: impl Into<Broker>) -> Self {
+        Self::of(Settings::new(name.into(), broker.into()))
+    }
+
+    pub(crate) fn of(settings: Settings) -> Self {
         Self {
-            settings: Settings::new(name.into(), broker.into()),
+            settings,
             handlers: Vec::new(),
             periodic: Vec::new(),
             copy: (0, 1),
@@ -133,6 +137,33 @@ impl ClientSpec {
         self.settings.credentials = Credentials::Fixed {
             username: username.into(),
             password: password.into(),
+        };
+        self
+    }
+
+    /// User name, and a password that is in an environment variable: read at the start, which
+    /// refuses one that is not set, and again before each attempt. Defaults to none.
+    #[must_use]
+    pub fn password_env(
+        mut self,
+        username: impl Into<String>,
+        variable: impl Into<String>,
+    ) -> Self {
+        self.settings.credentials = Credentials::Stored {
+            username: username.into(),
+            place: PasswordPlace::Env(variable.into()),
+        };
+        self
+    }
+
+    /// User name, and a password that is all that a file holds, but for the end of its last line:
+    /// read at the start, which refuses a file that can't be read, and again before each attempt.
+    /// Defaults to none.
+    #[must_use]
+    pub fn password_file(mut self, username: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        self.settings.credentials = Credentials::Stored {
+            username: username.into(),
+            place: PasswordPlace::File(path.into()),
         };
         self
     }

@@ -8,14 +8,14 @@ use std::{
 };
 
 use crate::{
-    client::spec::ClientSpec,
+    client::{password, spec::ClientSpec},
     fleet::{
         builder::FleetBuilder,
         error::{Problem, StartError},
     },
     publish::size::packet_size,
     spec::{
-        credentials::Credentials,
+        credentials::{Credentials, PasswordPlace},
         qos::QoS,
         settings::{Session, Settings},
         topic::{check_filter, check_topic},
@@ -190,7 +190,20 @@ fn check_data(settings: &Settings) -> Checked {
             "at most max_packet_size",
         )?;
     }
+    check_password(&settings.credentials)?;
     check_numbers(settings)
+}
+
+/// Whether the password is where it is said to be: who mistypes the place learns it now.
+fn check_password(credentials: &Credentials) -> Checked {
+    let Credentials::Stored { place, .. } = credentials else {
+        return Ok(());
+    };
+    let field = match place {
+        PasswordPlace::Env(_) => "password_env",
+        PasswordPlace::File(_) => "password_file",
+    };
+    at(field, password::read(place).map_err(Problem::Password))
 }
 
 fn check_numbers(settings: &Settings) -> Checked {

@@ -12,6 +12,10 @@ mod chaos_mosquitto;
 mod chaos_proxy;
 mod coalesced;
 mod credentials;
+mod demo1;
+#[cfg(feature = "files")]
+mod demo1a;
+mod demo1b;
 mod demo2;
 mod dispatch;
 mod drain;
@@ -52,6 +56,8 @@ mod sent_again;
 mod shards;
 mod signals;
 mod soak;
+#[cfg(feature = "files")]
+mod spec_files;
 mod start_checks;
 mod start_limits;
 mod states;

@@ -12,6 +12,7 @@ use crate::{
     client::{
         handle::Core,
         link::{Happened, Link},
+        password,
         resolve::Resolver,
     },
     publish::{
@@ -146,6 +147,10 @@ impl Network {
             Credentials::Fixed { username, password } => {
                 Ok(Some((username.clone(), password.clone())))
             }
+            Credentials::Stored { username, place } => match password::read(place) {
+                Ok(password) => Ok(Some((username.clone(), password))),
+                Err(message) => Err(no_credentials(message)),
+            },
             Credentials::Asked(ask) => match caught(|| ask()) {
                 Ok(Ok(login)) => Ok(Some(login)),
                 Ok(Err(error)) => Err(no_credentials(error.to_string())),
