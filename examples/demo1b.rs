@@ -84,7 +84,10 @@ fn multi_loop(
             (Some(broker), 1) if start.elapsed() >= AWAY.1 => {
                 broker.restart(Sessions::Lost)?;
                 restarts = 2;
-                println!("the broker is back");
+                println!(
+                    "the broker is back, current threads = {}",
+                    fleet.threads().total()
+                );
             }
             _ => {}
         }

@@ -182,7 +182,7 @@ fn mistakes_in_toml_have_a_place() {
     );
     case(
         "will = {topic = 'a', payload = '', retained = true}",
-        (1, 34),
+        (1, 36),
         "client[1].will.retained",
         "unknown field",
     );
@@ -629,7 +629,7 @@ fn a_file_is_named_in_its_errors() {
     assert!(error.to_string().starts_with(&text), "{error}");
     let path = directory.write("fleet.json", "{\"client\": [{\"name\": \"a\"}]}");
     let error = SpecFile::read(&path).unwrap_err().to_string();
-    let text = format!("{}:1:26: client[0].broker: missing field", path.display());
+    let text = format!("{}:1:25: client[0].broker: missing field", path.display());
     assert!(error.starts_with(&text), "{error}");
     let path = directory.write(
         "good.json",

@@ -1,9 +1,6 @@
 //! Why a file of specs could not be used: where, and what.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
 /// Why a file of specs could not be used. No text of it repeats a password.
 ///
@@ -34,7 +31,7 @@ pub enum SpecFileError {
     },
     /// What is in it is wrong: its syntax, a key that is not known or is missing, a value of the
     /// wrong type or one that can't be.
-    #[error("{}{line}:{column}: {}{problem}", colon(path), colon(&Some(key)))]
+    #[error("{}{line}:{column}: {}{problem}", file(path), at(key))]
     Content {
         /// The file, unless it was a text.
         path: Option<PathBuf>,
@@ -57,12 +54,14 @@ pub enum SpecFileError {
     },
 }
 
-fn colon(part: &Option<impl AsRef<Path>>) -> String {
-    match part
-        .as_ref()
-        .map(|part| part.as_ref().display().to_string())
-    {
-        Some(text) if !text.is_empty() => format!("{text}:"),
-        _ => String::new(),
+fn file(path: &Option<PathBuf>) -> String {
+    path.as_ref()
+        .map_or_else(String::new, |path| format!("{}:", path.display()))
+}
+
+fn at(key: &str) -> String {
+    match key {
+        "" => String::new(),
+        key => format!("{key}: "),
     }
 }

@@ -26,7 +26,9 @@ impl Fault {
             "." => String::new(),
             key => key.to_owned(),
         };
-        if let Some(field) = quoted_after(message, "missing field ") {
+        // serde tells these at the table that they are of.
+        let field = quoted_after(message, "missing field ");
+        if let Some(field) = field.or_else(|| quoted_after(message, "duplicate field ")) {
             if !key.is_empty() {
                 key.push('.');
             }

@@ -1,7 +1,7 @@
 //! The network thread of one client: connect, iterate, count, pause, and end with an outcome.
 //!
 //! It blocks on nothing but rumqttc's `Connection::iter().next()`, a name look-up, the user's
-//! credentials function, a pause that the stop signal ends, and, after DISCONNECT, the broker's
+//! credentials function or password file, a pause that the stop signal ends, and, after DISCONNECT, the broker's
 //! closing of the connection for 100 ms at most.
 
 mod connection;

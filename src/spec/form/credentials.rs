@@ -79,7 +79,8 @@ struct Secret(String);
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(SecretVisitor)
+        // Asked for a text, some formats do not ask us before they complain.
+        deserializer.deserialize_any(SecretVisitor)
     }
 }
 
