@@ -215,6 +215,11 @@
 //!
 //! # Features
 //!
+//! - `serde`: [`ClientSpec`], [`Copies`] and the types of their settings can be serialised and
+//!   deserialised: their data, not their functions. A password is never written. Off by default.
+//! - `files`: `SpecFile` reads specs from TOML and JSON files, and says in which file, in which
+//!   line and at which key something is wrong; `docs/SPEC_FILES.md` has the keys. Brings `serde`;
+//!   off by default.
 //! - `testing`: the module `testing`, with `TestBroker`, an MQTT broker inside the process that
 //!   misbehaves on request. For tests and demos; off by default.
 
@@ -230,8 +235,11 @@ mod supervise;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "files")]
+pub use client::file::{SpecFile, error::SpecFileError};
 pub use client::{
     clients::{Clients, StopHandle, UnknownClient},
+    copies::Copies,
     error::{SubscribeError, SubscribeErrorKind},
     handle::Client,
     spec::ClientSpec,

@@ -1,15 +1,15 @@
 //! Who a client is: its data, and the functions that its user attaches to it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use crate::{
-    client::{clients::Clients, handle::Client},
+    client::{clients::Clients, copies::Copies, handle::Client},
     receive::{handler::HandlerResult, message::Message},
     spec::{
         broker::Broker,
-        credentials::Credentials,
+        credentials::{Credentials, PasswordPlace},
         outbox::{Offline, OutboxOverflow, RefusedSubscription, Replay},
         qos::QoS,
         retry::Retry,
@@ -86,17 +86,24 @@ pub struct ClientSpec {
     pub(crate) periodic: Vec<Periodic>,
     /// Which copy of a template it is, of how many.
     pub(crate) copy: (usize, usize),
+    /// Which machine this is, of how many.
+    pub(crate) shard: (usize, usize),
 }
 
 impl ClientSpec {
     /// A client with a name of its own in the fleet, and its broker: a URL such as
     /// `mqtt://host:1883` or `(host, port)`; see [`Broker`].
     pub fn new(name: impl Into<String>, broker: impl Into<Broker>) -> Self {
+        Self::of(Settings::new(name.into(), broker.into()))
+    }
+
+    pub(crate) fn of(settings: Settings) -> Self {
         Self {
-            settings: Settings::new(name.into(), broker.into()),
+            settings,
             handlers: Vec::new(),
             periodic: Vec::new(),
             copy: (0, 1),
+            shard: (0, 1),
         }
     }
 
@@ -130,6 +137,33 @@ impl ClientSpec {
         self.settings.credentials = Credentials::Fixed {
             username: username.into(),
             password: password.into(),
+        };
+        self
+    }
+
+    /// User name, and a password that is in an environment variable: read at the start, which
+    /// refuses one that is not set, and again before each attempt. Defaults to none.
+    #[must_use]
+    pub fn password_env(
+        mut self,
+        username: impl Into<String>,
+        variable: impl Into<String>,
+    ) -> Self {
+        self.settings.credentials = Credentials::Stored {
+            username: username.into(),
+            place: PasswordPlace::Env(variable.into()),
+        };
+        self
+    }
+
+    /// User name, and a password that is all that a file holds, but for the end of its last line:
+    /// read at the start, which refuses a file that can't be read, and again before each attempt.
+    /// Defaults to none.
+    #[must_use]
+    pub fn password_file(mut self, username: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        self.settings.credentials = Credentials::Stored {
+            username: username.into(),
+            place: PasswordPlace::File(path.into()),
         };
         self
     }
@@ -297,24 +331,12 @@ impl ClientSpec {
     }
 
     /// Makes this spec a template: `n` copies, with `{i}` from 0 to n-1 filled in. The name needs
-    /// it, or the copies would share one.
-    #[must_use]
-    pub fn times(self, n: usize) -> Vec<Self> {
-        (0..n)
-            .map(|i| Self {
-                settings: self.settings.numbered(i),
-                handlers: self
-                    .handlers
-                    .iter()
-                    .map(|(filter, handler)| {
-                        let filter = crate::spec::template::number(filter, i);
-                        (filter, Arc::clone(handler))
-                    })
-                    .collect(),
-                periodic: self.periodic.clone(),
-                copy: (i, n),
-            })
-            .collect()
+    /// it, or the copies would share one. [`Copies::shard`] divides them among machines.
+    pub fn times(self, n: usize) -> Copies {
+        Copies {
+            spec: self,
+            times: Some(n),
+        }
     }
 
     /// The client's name.

@@ -8,14 +8,14 @@ use std::{
 };
 
 use crate::{
-    client::spec::ClientSpec,
+    client::{password, spec::ClientSpec},
     fleet::{
         builder::FleetBuilder,
         error::{Problem, StartError},
     },
     publish::size::packet_size,
     spec::{
-        credentials::Credentials,
+        credentials::{Credentials, PasswordPlace},
         qos::QoS,
         settings::{Session, Settings},
         topic::{check_filter, check_topic},
@@ -44,6 +44,7 @@ pub(crate) fn check(builder: &FleetBuilder) -> Result<Vec<ClientSpec>, StartErro
             field,
             problem,
         };
+        check_shard(spec.shard).map_err(fault)?;
         // With which session a client id was given is seen before one is made up.
         check_identity(&spec.settings).map_err(fault)?;
         let mut spec = spec.clone();
@@ -122,6 +123,17 @@ fn check_identity(settings: &Settings) -> Checked {
     Ok(())
 }
 
+fn check_shard((k, of): (usize, usize)) -> Checked {
+    if k < of {
+        return Ok(());
+    }
+    let problem = Problem::OutOfRange {
+        given: format!("{k} of {of}"),
+        allowed: "shards are counted from 0 to one less than there are",
+    };
+    Err(("shard", problem))
+}
+
 fn check_data(settings: &Settings) -> Checked {
     let name = &settings.name;
     if name.is_empty() || name.contains('\0') {
@@ -178,7 +190,20 @@ fn check_data(settings: &Settings) -> Checked {
             "at most max_packet_size",
         )?;
     }
+    check_password(&settings.credentials)?;
     check_numbers(settings)
+}
+
+/// Whether the password is where it is said to be: who mistypes the place learns it now.
+fn check_password(credentials: &Credentials) -> Checked {
+    let Credentials::Stored { place, .. } = credentials else {
+        return Ok(());
+    };
+    let field = match place {
+        PasswordPlace::Env(_) => "password_env",
+        PasswordPlace::File(_) => "password_file",
+    };
+    at(field, password::read(place).map_err(Problem::Password))
 }
 
 fn check_numbers(settings: &Settings) -> Checked {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+#[cfg(feature = "files")]
+use crate::client::file::error::SpecFileError;
 use crate::{
     client::{clients::UnknownClient, error::SubscribeError},
     publish::{error::PublishError, receipt::ReceiptError},
@@ -100,6 +102,9 @@ pub enum Problem {
     /// A text.
     #[error("{0}")]
     Text(&'static str),
+    /// A password that is not where it is said to be.
+    #[error("there is no password: {0}")]
+    Password(String),
     /// Another client has the same name, or the same client id on the same broker.
     #[error("{value:?} is also that of client {other:?}")]
     Duplicate {
@@ -150,6 +155,10 @@ pub enum Error {
     /// From `stop_on_signal`.
     #[error(transparent)]
     Signal(#[from] SignalError),
+    /// From reading a file of specs.
+    #[cfg(feature = "files")]
+    #[error(transparent)]
+    SpecFile(#[from] SpecFileError),
     /// From the calls that wait for a receipt.
     #[error(transparent)]
     Receipt(#[from] ReceiptError),

@@ -193,7 +193,7 @@ impl AckQueue {
     fn release_front(&self, inner: &mut Inner) {
         let done = inner.slots.iter().take_while(|slot| slot.done).count();
         match done {
-            0 => return,
+            0 => {}
             // The usual case where little happens needs no list.
             1 => {
                 let front = inner.slots.pop_front();

@@ -1,6 +1,6 @@
-//! User name and password: fixed, or asked for before each attempt. Never shown.
+//! User name and password: fixed, read or asked for before each attempt. Never shown.
 
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, fmt, path::PathBuf, sync::Arc};
 
 /// What [`Credentials::Asked`] calls.
 pub(crate) type AskCredentials =
@@ -14,7 +14,20 @@ pub(crate) enum Credentials {
         username: String,
         password: String,
     },
+    /// The password is read at the start and again before each attempt.
+    Stored {
+        username: String,
+        place: PasswordPlace,
+    },
     Asked(AskCredentials),
+}
+
+/// Where a password is that is not in the spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PasswordPlace {
+    /// An environment variable.
+    Env(String),
+    File(PathBuf),
 }
 
 impl fmt::Debug for Credentials {
@@ -22,6 +35,9 @@ impl fmt::Debug for Credentials {
         match self {
             Self::Anonymous => f.write_str("Anonymous"),
             Self::Fixed { username, .. } => write!(f, "Fixed {{ username: {username:?}, .. }}"),
+            Self::Stored { username, place } => {
+                write!(f, "Stored {{ username: {username:?}, place: {place:?} }}")
+            }
             Self::Asked(_) => f.write_str("Asked(..)"),
         }
     }

@@ -5,6 +5,8 @@
 
 pub(crate) mod broker;
 pub(crate) mod credentials;
+#[cfg(feature = "serde")]
+pub(crate) mod form;
 pub(crate) mod outbox;
 pub(crate) mod qos;
 pub(crate) mod retry;

@@ -10,6 +10,8 @@ use std::time::Duration;
 /// let live = ClientSpec::new("live", "mqtt://10.0.0.5").offline(Offline::Reject);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Offline {
     /// It waits in the outbox, as far as that has room.
@@ -30,6 +32,8 @@ pub enum Offline {
 ///     .outbox_overflow(OutboxOverflow::DropOldest);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum OutboxOverflow {
     /// `publish` waits for room, `try_publish` gives it back.
@@ -48,6 +52,8 @@ pub enum OutboxOverflow {
 /// let meter = ClientSpec::new("meter", "mqtt://10.0.0.5").replay(Replay::OnlyWithSession);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Replay {
     /// Again, as a new message. The default, because nobody publishes at QoS 1 or 2 to have it
@@ -70,6 +76,8 @@ pub enum Replay {
 ///     .refused_subscription(RefusedSubscription::EndClient);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum RefusedSubscription {
     /// Goes on without it. It is logged, announced, counted and in the report.

@@ -26,6 +26,8 @@ use crate::spec::{
 ///     .session(Session::Kept);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Session {
     /// Each connection begins anew: clean session 1.
     #[default]

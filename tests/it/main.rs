@@ -12,6 +12,9 @@ mod chaos_mosquitto;
 mod chaos_proxy;
 mod coalesced;
 mod credentials;
+mod demo1;
+mod demo1a;
+mod demo1b;
 mod demo2;
 mod devices;
 mod dispatch;
@@ -59,9 +62,11 @@ mod scale_pace;
 mod secrets;
 mod sent_again;
 mod service;
+mod shards;
 mod shared;
 mod signals;
 mod soak;
+mod spec_files;
 mod start_checks;
 mod start_limits;
 mod states;
@@ -76,3 +81,5 @@ mod support_works;
 mod tidy;
 mod traps;
 mod window;
+#[cfg(feature = "files")]
+#[cfg(feature = "files")]

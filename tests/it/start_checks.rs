@@ -147,7 +147,8 @@ fn names_and_client_ids_are_unique() {
     let same_name = duplicate([spec(), ClientSpec::new("checked", "mqtt://127.0.0.1:2")]);
     let checked = || "checked".to_owned();
     assert_eq!(same_name, ("name", checked(), checked()));
-    let copies = duplicate([spec().times(2).remove(0), spec().times(2).remove(1)]);
+    let mut copies = spec().times(2).into_iter();
+    let copies = duplicate([copies.next().unwrap(), copies.next().unwrap()]);
     assert_eq!(copies.0, "name");
     let with_id = |name: &str, url: &str| ClientSpec::new(name, url).client_id("same");
     let same_id = duplicate([

@@ -1,7 +1,7 @@
 //! The network thread of one client: connect, iterate, count, pause, and end with an outcome.
 //!
 //! It blocks on nothing but rumqttc's `Connection::iter().next()`, a name look-up, the user's
-//! credentials function, a pause that the stop signal ends, and, after DISCONNECT, the broker's
+//! credentials function or password file, a pause that the stop signal ends, and, after DISCONNECT, the broker's
 //! closing of the connection for 100 ms at most.
 
 mod connection;
@@ -12,6 +12,7 @@ use crate::{
     client::{
         handle::Core,
         link::{Happened, Link},
+        password,
         resolve::Resolver,
     },
     publish::{
@@ -146,6 +147,10 @@ impl Network {
             Credentials::Fixed { username, password } => {
                 Ok(Some((username.clone(), password.clone())))
             }
+            Credentials::Stored { username, place } => match password::read(place) {
+                Ok(password) => Ok(Some((username.clone(), password))),
+                Err(message) => Err(no_credentials(message)),
+            },
             Credentials::Asked(ask) => match caught(|| ask()) {
                 Ok(Ok(login)) => Ok(Some(login)),
                 Ok(Err(error)) => Err(no_credentials(error.to_string())),

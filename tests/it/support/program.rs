@@ -90,6 +90,12 @@ impl Program {
         assert!(printed, "no {text:?} in:\n{}", self.output());
     }
 
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> usize {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        fs::read_dir(tasks).map_or(0, |tasks| tasks.count())
+    }
+
     /// Sends a signal, `INT` or `TERM`. std can only send SIGKILL; `kill` is built into every shell.
     pub(crate) fn signal(&self, signal: &str) {
         let status = Command::new("sh")

@@ -1,0 +1,109 @@
+//! TOML and JSON into specs, and their two kinds of errors into one.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::client::{copies::Copies, file::error::SpecFileError};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table with the list `client`")]
+struct File {
+    client: Vec<Copies>,
+}
+
+/// What is wrong in a text, and where.
+pub(super) struct Fault {
+    line: usize,
+    column: usize,
+    key: String,
+    problem: String,
+}
+
+impl Fault {
+    fn new((line, column): (usize, usize), key: &str, message: &str) -> Self {
+        let mut key = match key {
+            "." => String::new(),
+            key => key.to_owned(),
+        };
+        // serde tells these at the table that they are of.
+        let field = quoted_after(message, "missing field ");
+        if let Some(field) = field.or_else(|| quoted_after(message, "duplicate field ")) {
+            if !key.is_empty() {
+                key.push('.');
+            }
+            key.push_str(field);
+        }
+        Self {
+            line,
+            column,
+            key,
+            problem: without_values(message),
+        }
+    }
+
+    pub(super) fn found_in(self, path: Option<&Path>) -> SpecFileError {
+        SpecFileError::Content {
+            path: path.map(Path::to_owned),
+            line: self.line,
+            column: self.column,
+            key: self.key,
+            problem: self.problem,
+        }
+    }
+}
+
+pub(super) fn toml(text: &str) -> Result<Vec<Copies>, Fault> {
+    let fault = |key: &str, error: &toml::de::Error| {
+        let start = error.span().map_or(0, |span| span.start);
+        Fault::new(position(text, start), key, error.message())
+    };
+    let document = toml::Deserializer::parse(text).map_err(|error| fault("", &error))?;
+    let file: Result<File, _> = serde_path_to_error::deserialize(document);
+    file.map(|file| file.client)
+        .map_err(|error| fault(&error.path().to_string(), error.inner()))
+}
+
+pub(super) fn json(text: &str) -> Result<Vec<Copies>, Fault> {
+    let fault = |key: &str, error: &serde_json::Error| {
+        let message = error.to_string();
+        // It ends in the place, which we have.
+        let end = message.rfind(" at line ").unwrap_or(message.len());
+        let place = (error.line().max(1), error.column().max(1));
+        let key = match error.classify() {
+            serde_json::error::Category::Data => key,
+            _ => "",
+        };
+        Fault::new(place, key, &message[..end])
+    };
+    let mut document = serde_json::Deserializer::from_str(text);
+    let file: Result<File, _> = serde_path_to_error::deserialize(&mut document);
+    let file = file.map_err(|error| fault(&error.path().to_string(), error.inner()))?;
+    document.end().map_err(|error| fault("", &error))?;
+    Ok(file.client)
+}
+
+/// Line and column of a byte, from 1.
+fn position(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.len() - before.rfind('\n').map_or(0, |newline| newline + 1) + 1;
+    (line, column)
+}
+
+fn quoted_after<'a>(message: &'a str, beginning: &str) -> Option<&'a str> {
+    message.strip_prefix(beginning)?.split('`').nth(1)
+}
+
+/// serde repeats a text that stands where none can: a URL with a password in it, perhaps.
+fn without_values(message: &str) -> String {
+    let message = message.trim_end();
+    for beginning in ["invalid type: string ", "invalid value: string "] {
+        let Some(rest) = message.strip_prefix(beginning) else {
+            continue;
+        };
+        let expected = rest.rfind(", expected ").map_or("", |at| &rest[at..]);
+        return format!("{}this text{expected}", beginning.replace("string ", ""));
+    }
+    message.replace('\n', ", ")
+}

@@ -1,0 +1,142 @@
+//! Retry in a file: 3, "forever", or a table with attempts, pause, stable_after, refusals_too.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::spec::{form::duration::Span, retry::Retry};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    #[serde(default)]
+    attempts: Attempts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause: Option<(Span, Span)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stable_after: Option<Span>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    refusals_too: bool,
+}
+
+/// `None` is for ever.
+struct Attempts(Option<u32>);
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Self(Retry::default().attempts)
+    }
+}
+
+impl From<Attempts> for Retry {
+    fn from(attempts: Attempts) -> Self {
+        attempts.0.map_or_else(Self::forever, Self::attempts)
+    }
+}
+
+impl Serialize for Attempts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(attempts) => serializer.serialize_u32(attempts),
+            None => serializer.serialize_str("forever"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Attempts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AttemptsVisitor)
+    }
+}
+
+struct AttemptsVisitor;
+
+impl de::Visitor<'_> for AttemptsVisitor {
+    type Value = Attempts;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of attempts from 1 on, or \"forever\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Attempts, E> {
+        match text {
+            "forever" => Ok(Attempts(None)),
+            other => Err(E::invalid_value(de::Unexpected::Str(other), &self)),
+        }
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Attempts, E> {
+        match u32::try_from(number) {
+            Ok(attempts @ 1..) => Ok(Attempts(Some(attempts))),
+            _ => Err(E::invalid_value(de::Unexpected::Unsigned(number), &self)),
+        }
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Attempts, E> {
+        match u64::try_from(number) {
+            Ok(number) => self.visit_u64(number),
+            Err(_) => Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
+        }
+    }
+}
+
+impl Serialize for Retry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let attempts = Attempts(self.attempts);
+        let usual = Self::from(Attempts(self.attempts));
+        if *self == usual {
+            return attempts.serialize(serializer);
+        }
+        let pause = (self.first, self.longest);
+        let table = Table {
+            attempts,
+            pause: (pause != (usual.first, usual.longest))
+                .then_some((Span(pause.0), Span(pause.1))),
+            stable_after: (self.stable_after != usual.stable_after)
+                .then_some(Span(self.stable_after)),
+            refusals_too: self.refusals,
+        };
+        table.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Retry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RetryVisitor)
+    }
+}
+
+struct RetryVisitor;
+
+impl<'de> de::Visitor<'de> for RetryVisitor {
+    type Value = Retry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of attempts, \"forever\", or a table with attempts and pause")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Retry, E> {
+        AttemptsVisitor.visit_str(text).map(Retry::from)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Retry, E> {
+        AttemptsVisitor.visit_u64(number).map(Retry::from)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Retry, E> {
+        AttemptsVisitor.visit_i64(number).map(Retry::from)
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Retry, A::Error> {
+        let table = Table::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        let mut retry = Retry::from(table.attempts);
+        if let Some((first, longest)) = table.pause {
+            retry = retry.pause(first.0, longest.0);
+        }
+        if let Some(stable_after) = table.stable_after {
+            retry = retry.stable_after(stable_after.0);
+        }
+        retry.refusals = table.refusals_too;
+        Ok(retry)
+    }
+}

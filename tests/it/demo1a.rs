@@ -1,0 +1,103 @@
+//! The example demo1a: clients of several brokers from a file, TOML or JSON, with functions by name.
+
+use std::fs;
+
+use mqtt_fleet::testing::TestBroker;
+
+use crate::support::fleet::PATIENCE;
+use crate::support::mosquitto::Mosquitto;
+use crate::support::program::Program;
+
+/// Fails if a client of the file is missing, is at another broker, can't log in, or has not its function.
+#[test]
+fn its_own_file_becomes_a_fleet() {
+    let program = Program::example("demo1a", &["--seconds", "60"]);
+    program.wait_for("clients in the file: plant, cloud, sensor-{i}", PATIENCE);
+    program.wait_for("All clients connected", PATIENCE);
+    for i in 0..3 {
+        // Its first may come before the subscription. From a sensor to the plant's broker, and on to the cloud's.
+        program.wait_for(
+            &format!("plant received sensors/sensor-{i}/temp: 22"),
+            PATIENCE,
+        );
+        program.wait_for(
+            &format!("cloud received plant/sensors/sensor-{i}/temp: 22"),
+            PATIENCE,
+        );
+        // The birth message of the plant's client.
+        program.wait_for(
+            &format!("sensor-{i} received gateway/state: online"),
+            PATIENCE,
+        );
+    }
+    program.signal("INT");
+    let (status, output) = program.ended(PATIENCE);
+    assert_eq!(status.code(), Some(0), "{output}");
+    let broker_of = |name: &str| {
+        let line = output
+            .lines()
+            .find(|line| line.starts_with(&format!("{name} at ")));
+        let line = line.unwrap_or_else(|| panic!("no {name} in:\n{output}"));
+        line.split(' ').nth(2).unwrap().to_owned()
+    };
+    assert_ne!(broker_of("plant"), broker_of("cloud"));
+    for i in 0..3 {
+        assert_eq!(broker_of(&format!("sensor-{i}")), broker_of("plant"));
+    }
+    assert!(
+        output.contains("5 clients, 0 of them with something to report"),
+        "{output}"
+    );
+}
+
+/// Fails if a JSON file does not do, or two real brokers of a file are mixed up.
+#[test]
+fn a_json_file_on_two_brokers() {
+    let Some(mosquitto) = Mosquitto::start() else {
+        return;
+    };
+    let other = TestBroker::start().unwrap();
+    let name = format!("mqtt-fleet-demo1a-{}.json", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let text = format!(
+        r#"{{"client": [
+            {{"name": "left", "broker": "{}", "subscribe": ["house/#"]}},
+            {{"name": "right", "broker": "{}", "subscribe": [{{"filter": "house/#", "qos": 1}}]}}
+        ]}}"#,
+        mosquitto.url(),
+        other.url()
+    );
+    fs::write(&path, text).unwrap();
+    let program = Program::example(
+        "demo1a",
+        &["--file", path.to_str().unwrap(), "--seconds", "60"],
+    );
+    program.wait_for("All clients connected", PATIENCE);
+    fs::remove_file(&path).unwrap();
+    mosquitto.publish("house/door", "open", 1, false);
+    other
+        .publish("house/window", mqtt_fleet::QoS::AtLeastOnce, false, "shut")
+        .unwrap();
+    program.wait_for("left received house/door: open", PATIENCE);
+    program.wait_for("right received house/window: shut", PATIENCE);
+    program.signal("TERM");
+    let (status, output) = program.ended(PATIENCE);
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert!(!output.contains("left received house/window"), "{output}");
+}
+
+/// Fails if a file that can't be used ends in anything but its place on stderr.
+#[test]
+fn a_file_that_is_wrong_is_told_with_its_place() {
+    let name = format!("mqtt-fleet-demo1a-{}.toml", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    fs::write(&path, "[[client]]\nname = 'a'\nbrokers = 'mqtt://h'\n").unwrap();
+    let path = path.to_str().unwrap();
+    let (status, output) = Program::example("demo1a", &["--file", path]).ended(PATIENCE);
+    fs::remove_file(path).unwrap();
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(
+        output.contains(&format!("{path}:3:1: client[0].brokers: unknown field")),
+        "{output}"
+    );
+}
