@@ -13,6 +13,7 @@ mod chaos_proxy;
 mod coalesced;
 mod credentials;
 mod demo1;
+#[cfg(feature = "files")]
 mod demo1a;
 mod demo1b;
 mod demo2;
@@ -66,6 +67,7 @@ mod shards;
 mod shared;
 mod signals;
 mod soak;
+#[cfg(feature = "files")]
 mod spec_files;
 mod start_checks;
 mod start_limits;
@@ -81,5 +83,3 @@ mod support_works;
 mod tidy;
 mod traps;
 mod window;
-#[cfg(feature = "files")]
-#[cfg(feature = "files")]

@@ -25,15 +25,20 @@ struct Greeter {
 }
 
 impl Greeter {
-    fn start() -> Greeter {
+    /// Runs `body` with a greeter beside it.
+    fn with(body: impl FnOnce(&Greeter)) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (tx, came) = unbounded();
-        std::thread::Builder::new()
-            .name("greeter".to_owned())
-            .spawn(move || greet(&listener, &tx))
-            .unwrap();
-        Greeter { port, came }
+        std::thread::scope(|scope| {
+            scope.spawn(move || greet(&listener, &tx));
+            let greeter = Greeter { port, came };
+            body(&greeter);
+            drop(greeter);
+            // It finds that nobody wants to hear of this one.
+            let mut last = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let _ = last.write_all(&CONNACK);
+        });
     }
 
     /// The moments of the next `n` CONNECTs, and their connections.
@@ -67,37 +72,35 @@ fn greet(listener: &TcpListener, came: &Sender<(Instant, TcpStream)>) {
 /// lets far fewer go, or when the network threads connect at other moments than they were given.
 #[test]
 fn never_more_connects_in_a_second_than_the_rate() {
-    alone(
-        "scale_pace::never_more_connects_in_a_second_than_the_rate",
-        || {
-            // The greeter's sockets are in this process too, a fifth descriptor for each client.
-            let (n, rate) = (clients().min(3_500), if is_full() { 500 } else { 100 });
-            let in_time = Duration::from_secs(n as u64) / rate + SLACK;
-            let greeter = Greeter::start();
-            let url = format!("mqtt://127.0.0.1:{}", greeter.port);
-            // Nothing answers a ping.
-            let spec = ClientSpec::new("paced-{i}", url)
-                .keep_alive(Duration::from_secs(600))
-                .retry(Retry::forever());
-            let fleet = Fleet::builder()
-                .clients(spec.times(n))
-                .connect_rate(rate)
-                .start()
-                .unwrap();
-            let states = fleet.states();
-            let (start, connections) = greeter.wait(n, in_time);
-            check("start", &start, rate);
-            let begun = attempts(&states, n);
-            check("start, as the clients saw it", &begun, rate);
-            // All at once: a broker's end.
-            drop(connections);
-            let (again, connections) = greeter.wait(n, in_time);
-            // Both together: the second wave begins where the first one left off.
-            check("outage", &[start, again].concat(), rate);
-            drop(fleet);
-            drop(connections);
-        },
-    );
+    let test = "scale_pace::never_more_connects_in_a_second_than_the_rate";
+    alone(test, || Greeter::with(pace));
+}
+
+fn pace(greeter: &Greeter) {
+    // The greeter's sockets are in this process too, a fifth descriptor for each client.
+    let (n, rate) = (clients().min(3_500), if is_full() { 500 } else { 100 });
+    let in_time = Duration::from_secs(n as u64) / rate + SLACK;
+    // Nothing answers a ping.
+    let spec = ClientSpec::new("paced-{i}", format!("mqtt://127.0.0.1:{}", greeter.port))
+        .keep_alive(Duration::from_secs(600))
+        .retry(Retry::forever());
+    let fleet = Fleet::builder()
+        .clients(spec.times(n))
+        .connect_rate(rate)
+        .start()
+        .unwrap();
+    let states = fleet.states();
+    let (start, connections) = greeter.wait(n, in_time);
+    check("start", &start, rate);
+    let begun = attempts(&states, n);
+    check("start, as the clients saw it", &begun, rate);
+    // All at once: a broker's end.
+    drop(connections);
+    let (again, connections) = greeter.wait(n, in_time);
+    // Both together: the second wave begins where the first one left off.
+    check("outage", &[start, again].concat(), rate);
+    drop(fleet);
+    drop(connections);
 }
 
 /// When each of so many attempts was begun.
