@@ -258,6 +258,7 @@ pub use spec::{
     qos::{InvalidQoS, QoS},
     retry::Retry,
     settings::Session,
+    tls::{Tls, TlsError},
     topic::{TopicError, check_filter, check_topic},
     will::Will,
 };

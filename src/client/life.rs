@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::{
-    client::{handle::Core, link::Link, network::Network, resolve::Resolver},
+    client::{brokers::Brokers, handle::Core, link::Link, network::Network, tls::TlsConfig},
     receive::{dispatch::Dispatch, source::Source},
     spec::{retry::Attempts, settings::Settings},
     supervise::{outcome::Outcome, pace::Pacer, panic::caught, state::ClientState},
@@ -14,6 +14,8 @@ use crate::{
 /// What a client's thread is given, before it has a connection.
 pub(crate) struct Life {
     pub(crate) settings: Settings,
+    /// For the brokers that are spoken to over TLS.
+    pub(crate) tls: Option<TlsConfig>,
     pub(crate) core: Arc<Core>,
     pub(crate) source: Arc<Source>,
     pub(crate) dispatch: Dispatch,
@@ -35,7 +37,11 @@ impl Life {
         core.outbox.end();
         match &outcome {
             Outcome::Stopped => log::debug!("client {}: {outcome}", core.name),
-            _ => log::error!("client {} at {} ended: {outcome}", core.name, core.broker),
+            _ => log::error!(
+                "client {} at {} ended: {outcome}",
+                core.name,
+                core.status.broker()
+            ),
         }
         core.status.set(ClientState::Ended { outcome });
     }
@@ -58,14 +64,12 @@ impl Life {
     #[inline(never)]
     fn set_up(self) -> Result<Box<Network>, String> {
         let settings = self.settings;
-        let built = Link::new(settings.clone()).and_then(|(link, bell)| {
-            let address = settings.broker.address().map_err(ToString::to_string)?;
-            Ok((link, bell, Resolver::new(address.clone())))
-        });
-        let (link, resolver) = match built {
-            Ok((link, bell, resolver)) => {
+        let built = Link::new(settings.clone(), self.tls)
+            .and_then(|(link, bell)| Ok((link, bell, Brokers::new(&settings)?)));
+        let (link, brokers) = match built {
+            Ok((link, bell, brokers)) => {
                 self.core.outbox.attach(Box::new(bell));
-                (link, resolver)
+                (link, brokers)
             }
             Err(message) => {
                 // The starter waits for this report and then stops the fleet.
@@ -82,8 +86,7 @@ impl Life {
             source: self.source,
             dispatch: self.dispatch,
             pacer: self.pacer,
-            resolver,
-            credentials: settings.credentials,
+            brokers,
             attempts: Attempts::new(settings.retry),
             progress: Vec::new(),
             parcels: Vec::new(),
@@ -92,7 +95,6 @@ impl Life {
             ending: None,
             on_first_connect: self.on_first_connect,
             answered: false,
-            was_connected: false,
         }))
     }
 }

@@ -1,5 +1,6 @@
 //! One client: what it is, its handle, its network thread, and the door to rumqttc.
 
+pub(crate) mod brokers;
 pub(crate) mod clients;
 pub(crate) mod error;
 pub(crate) mod handle;
@@ -9,3 +10,4 @@ pub(crate) mod network;
 pub(crate) mod resolve;
 pub(crate) mod spec;
 pub(crate) mod subscriptions;
+pub(crate) mod tls;
