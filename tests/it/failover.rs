@@ -132,7 +132,7 @@ fn after_an_unstable_connection_the_next_is_tried() {
 fn who_refuses_for_good_is_left_out() {
     let all: [TestBroker; 2] = brokers();
     let refused = ConnectReply::Code(Refusal::NotAuthorized.code());
-    all[0].on_connect(refused.clone());
+    all[0].on_connect(refused);
     all[1].on_connect_of("away", ConnectReply::Close);
     all[1].on_connect_of("refused", refused);
     let fleet = start([

@@ -404,10 +404,11 @@ fn the_system_is_trusted_by_default() {
     let mixed = made.write("mixed.pem", format!("{rubbish}{right}"));
     let empty = made.write("empty.pem", "");
     let url = format!("mqtts://127.0.0.1:{}", broker.port_of(0));
+    let nowhere = made.file("none");
     let said = |store: &std::path::Path| {
         let environment = [
             ("SSL_CERT_FILE", store.as_os_str()),
-            ("SSL_CERT_DIR", made.file("none").as_os_str()),
+            ("SSL_CERT_DIR", nowhere.as_os_str()),
             ("BROKER_URL", url.as_ref()),
         ];
         let program = Program::role_in(test, &environment, trust_the_system);
