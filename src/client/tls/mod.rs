@@ -51,3 +51,26 @@ impl TlsConfigs {
         Err(TlsError::NotUsed)
     }
 }
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn equal_settings_share_a_configuration() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["ca.example".to_owned()]).unwrap();
+        let name = format!("mqtt-fleet-ca-{}.pem", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        std::fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
+        let mut configs = TlsConfigs::default();
+        let first = configs.get(&Tls::ca_file(&file)).unwrap();
+        let other = configs.get(&Tls::ca_file(&file).alpn(["mqtt"])).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let again = configs.get(&Tls::ca_file(&file)).unwrap();
+        assert!(Arc::ptr_eq(&first.rustls, &again.rustls));
+        assert!(!Arc::ptr_eq(&first.rustls, &other.rustls));
+    }
+}
