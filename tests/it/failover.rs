@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mqtt_fleet::testing::{ConnectReply, Packet, TestBroker};
+use mqtt_fleet::testing::{ConnectReply, Packet, Sessions, TestBroker};
 use mqtt_fleet::{
     Cause, ClientSpec, ClientState, Fleet, Outcome, Problem, QoS, Refusal, Retry, Session,
     StartError,
@@ -95,35 +95,21 @@ fn the_second_broker_takes_over() {
 /// an unstable one does.
 #[test]
 fn after_a_stable_connection_the_first_is_tried_first() {
-    let all: [TestBroker; 2] = brokers();
+    let all: [TestBroker; 3] = brokers();
     all[0].stop();
     let stable = spec("stable", &all).retry(at_once(3));
-    let unstable = spec("unstable", &all).retry(quick_retry(5));
+    let unstable = spec("unstable", &all);
     let fleet = start([stable, unstable]);
     fleet.wait_connected(PATIENCE).unwrap();
-    all[0].restart(mqtt_fleet::testing::Sessions::Kept).unwrap();
-    assert!(all[1].cut("stable"));
+    all[0].restart(Sessions::Kept).unwrap();
+    for name in ["stable", "unstable"] {
+        assert_eq!(all[1].connects(name), 1);
+        assert!(all[1].cut(name));
+    }
     wait_connects(&all[0], "stable", 1);
-    assert_eq!(all[1].connects("stable"), 1);
-    // From the second one it goes round to the first one as well: the third attempt tells.
-    all[0].on_connect_of("unstable", ConnectReply::Close);
-    assert!(all[1].cut("unstable"));
-    wait_connects(&all[1], "unstable", 2);
-    assert_eq!(all[0].connects("unstable"), 1);
-}
-
-/// Fails if a loss leads to an attempt at the first broker although it was not stable: with three brokers the
-/// next one is told from the first one.
-#[test]
-fn after_an_unstable_connection_the_next_is_tried() {
-    let all: [TestBroker; 3] = brokers();
-    let fleet = start([spec("plant", &all)]);
-    fleet.wait_connected(PATIENCE).unwrap();
-    assert!(all[0].cut("plant"));
-    wait_connects(&all[1], "plant", 1);
-    assert!(all[1].cut("plant"));
-    wait_connects(&all[2], "plant", 1);
-    assert_eq!((all[0].connects("plant"), all[1].connects("plant")), (1, 1));
+    wait_connects(&all[2], "unstable", 1);
+    assert_eq!(all[2].connects("stable"), 0);
+    assert_eq!(all[0].connects("unstable"), 0);
 }
 
 /// Fails if a broker that refused for good is tried again in the same outage, if it ends a client that has
