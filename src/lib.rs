@@ -48,7 +48,8 @@
 //!
 //! | thread | how many | runs |
 //! |---|---|---|
-//! | the client's name | one for each client | the connection; the name look-up; the function of [`ClientSpec::credentials_with`] |
+//! | the client's name | one for each client | the connection, TLS included; the name look-up; the function of [`ClientSpec::credentials_with`] |
+//! | rumqttc's, not on the bill | one for each client with `mqtts://` and a host name, for 10 s after each connect | a second look-up of that name |
 //! | `worker-0`, … | [`FleetBuilder::workers`] if there is a handler, else none | handlers, the dead-letter function; the first one also the state callback |
 //! | `publisher`, or `publisher-0`, … | [`FleetBuilder::publishers`] if there are pub functions, else none | pub functions; in a fleet without workers, the first one also the state callback, for which it is made if need be |
 //!
@@ -113,6 +114,16 @@
 //! - Topics and packet sizes are checked at the call: [`PublishErrorKind::Topic`],
 //!   [`PublishErrorKind::TooLarge`].
 //!
+//! # Transports
+//!
+//! The scheme of a broker's URL says what is spoken: see the table of [`Broker`]. [`Tls`] says whom
+//! a client trusts and what it shows; clients with equal settings share one configuration, which is
+//! loaded once, at the start. A certificate that is not accepted, on this or on that side, is a
+//! permanent refusal, and its text says whose certificate it is and what is wrong. Other failures
+//! of TLS, and all of WebSocket, are failed attempts.
+//!
+//! A client may have several brokers ([`ClientSpec::or_broker`]): each attempt goes to the next one.
+//!
 //! # Retry
 //!
 //! [`Retry`] counts attempts for each outage, three by default. An attempt is a connect that
@@ -123,12 +134,15 @@
 //! - Before the next attempt there is a pause of a random length, up to 1 s after the first
 //!   failure and doubled with each further one to 30 s at most ([`Retry::pause`]). After the last
 //!   failure there is none: the client ends with [`Outcome::RetriesExhausted`].
-//! - A permanent refusal ([`Outcome::Refused`]: credentials, client id, protocol version) and a
-//!   peer that does not speak MQTT ([`Outcome::NotMqtt`]) end the client at once. The latter only
-//!   before its first connection; afterwards it is a failed attempt.
+//! - A permanent refusal ([`Outcome::Refused`]: credentials, client id, protocol version;
+//!   [`Outcome::Certificate`]) and a peer that does not speak MQTT ([`Outcome::NotMqtt`]) end the
+//!   client at once. The latter only before its first connection; afterwards it is a failed
+//!   attempt. With several brokers they leave out this one, until a stable connection to another
+//!   one is lost.
 //! - [`Retry::forever`] never gives up, [`Retry::refusals_too`] retries refusals, and
 //!   [`FleetBuilder::connect_rate`] paces the connects of the whole fleet.
-//! - Host names are looked up before each attempt, which then begins with the next address.
+//! - Host names are looked up before each attempt, which then begins with the next address. With
+//!   `mqtts://` rumqttc tries the addresses of a name in the order of the name service.
 //!
 //! What a broker may not send, and what exceeds [`ClientSpec::max_packet_size`], ends the
 //! connection with a [`Cause`] of its own. [`Fleet::states`] and [`FleetBuilder::on_state`] tell
@@ -202,7 +216,7 @@
 //!
 //! # Limits
 //!
-//! - MQTT 3.1.1 over TCP: no TLS, no WebSocket, no MQTT 5.
+//! - MQTT 3.1.1, no MQTT 5.
 //! - Nothing is kept on disk: what was in progress when the process dies is lost. A new process in
 //!   an old kept session may have its first QoS 2 message taken for a repetition by the broker.
 //! - At most 10 publishes of QoS 2 are under way at once; see [`ClientSpec::window`].
@@ -215,13 +229,16 @@
 //!
 //! # Features
 //!
+//! All are off by default.
+//!
+//! - `tls`: `mqtts://`, by rustls with ring. No provider of the process is set or used.
+//! - `websocket`: `ws://`, and with `tls` also `wss://`.
 //! - `serde`: [`ClientSpec`], [`Copies`] and the types of their settings can be serialised and
-//!   deserialised: their data, not their functions. A password is never written. Off by default.
+//!   deserialised: their data, not their functions. A password is never written.
 //! - `files`: `SpecFile` reads specs from TOML and JSON files, and says in which file, in which
-//!   line and at which key something is wrong; `docs/SPEC_FILES.md` has the keys. Brings `serde`;
-//!   off by default.
+//!   line and at which key something is wrong; `docs/SPEC_FILES.md` has the keys. Brings `serde`.
 //! - `testing`: the module `testing`, with `TestBroker`, an MQTT broker inside the process that
-//!   misbehaves on request. For tests and demos; off by default.
+//!   misbehaves on request. For tests and demos.
 
 // The library logs; only programs print. (Not in Cargo.toml, which speaks for the examples too.)
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -266,6 +283,7 @@ pub use spec::{
     qos::{InvalidQoS, QoS},
     retry::Retry,
     settings::Session,
+    tls::{Tls, TlsError},
     topic::{TopicError, check_filter, check_topic},
     will::Will,
 };

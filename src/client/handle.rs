@@ -58,7 +58,6 @@ pub struct Client(Arc<Core>);
 /// What the handle and the network thread share.
 pub(crate) struct Core {
     pub(crate) name: Arc<str>,
-    pub(crate) broker: Arc<str>,
     pub(crate) client_id: String,
     pub(crate) status: Status,
     pub(crate) outbox: Outbox,
@@ -73,7 +72,6 @@ impl Core {
     pub(crate) fn new(settings: &Settings, status: Status) -> Self {
         Self {
             name: settings.name.as_str().into(),
-            broker: settings.broker.to_string().into(),
             client_id: settings.client_id.clone().unwrap_or_default(),
             status,
             outbox: Outbox::new(settings.outbox.clone()),
@@ -120,9 +118,11 @@ impl Client {
         &self.0.name
     }
 
-    /// Its broker, as `host:port`.
+    /// Its broker: `host:port` for MQTT over TCP, else a URL without user, password and query. Of
+    /// several ([`ClientSpec::or_broker`](crate::ClientSpec::or_broker)) the one that it is
+    /// connected to, or tries, or was with last.
     pub fn broker(&self) -> &str {
-        &self.0.broker
+        self.0.status.broker()
     }
 
     /// The client id that it connects with.
@@ -386,7 +386,7 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("name", &self.0.name)
-            .field("broker", &self.0.broker)
+            .field("broker", &self.broker())
             .field("client_id", &self.0.client_id)
             .field("state", &self.state())
             .finish_non_exhaustive()

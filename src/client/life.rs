@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::{
-    client::{handle::Core, link::Link, network::Network, resolve::Resolver},
+    client::{brokers::Brokers, handle::Core, link::Link, network::Network, tls::TlsConfig},
     receive::dispatch::Dispatch,
     spec::{retry::Attempts, settings::Settings},
     supervise::{outcome::Outcome, pace::Pacer, panic::caught, state::ClientState},
@@ -14,6 +14,8 @@ use crate::{
 /// What a client's thread is given, before it has a connection.
 pub(crate) struct Life {
     pub(crate) settings: Settings,
+    /// For the brokers that are spoken to over TLS.
+    pub(crate) tls: Option<TlsConfig>,
     pub(crate) core: Arc<Core>,
     pub(crate) dispatch: Dispatch,
     pub(crate) pacer: Option<Arc<Pacer>>,
@@ -35,7 +37,11 @@ impl Life {
         core.outbox.end();
         match &outcome {
             Outcome::Stopped => log::debug!("client {}: {outcome}", core.name),
-            _ => log::error!("client {} at {} ended: {outcome}", core.name, core.broker),
+            _ => log::error!(
+                "client {} at {} ended: {outcome}",
+                core.name,
+                core.status.broker()
+            ),
         }
         core.status.set(ClientState::Ended { outcome });
     }
@@ -53,8 +59,8 @@ impl Life {
 
     /// Builds what the thread needs, and waits until all the others have too.
     #[inline(never)]
-    fn set_up(self: Box<Self>) -> Result<Box<Network>, String> {
-        let (link, resolver) = match self.build() {
+    fn set_up(mut self: Box<Self>) -> Result<Box<Network>, String> {
+        let (link, brokers) = match self.build() {
             Ok(built) => built,
             Err(message) => {
                 // The starter waits for this report and then stops the fleet.
@@ -71,8 +77,7 @@ impl Life {
             link,
             dispatch: self.dispatch,
             pacer: self.pacer,
-            resolver,
-            credentials: settings.credentials,
+            brokers,
             attempts: Attempts::new(settings.retry),
             progress: Vec::new(),
             parcels: Vec::new(),
@@ -81,20 +86,15 @@ impl Life {
             ending: None,
             on_first_connect: self.on_first_connect,
             answered: false,
-            was_connected: false,
         }))
     }
 
-    /// rumqttc's client, whose other half goes into the outbox, and where it will connect to.
+    /// rumqttc's client, whose other half goes into the outbox, and what it will connect to.
     #[inline(never)]
-    fn build(&self) -> Result<(Box<Link>, Resolver), String> {
-        let address = self
-            .settings
-            .broker
-            .address()
-            .map_err(ToString::to_string)?;
-        let (link, bell) = Link::new(self.settings.clone())?;
+    fn build(&mut self) -> Result<(Box<Link>, Brokers), String> {
+        let brokers = Brokers::new(&self.settings)?;
+        let (link, bell) = Link::new(self.settings.clone(), self.tls.take())?;
         self.core.outbox.attach(Box::new(bell));
-        Ok((link, Resolver::new(address.clone())))
+        Ok((link, brokers))
     }
 }

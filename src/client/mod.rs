@@ -1,5 +1,6 @@
 //! One client: what it is, its handle, its network thread, and the door to rumqttc.
 
+pub(crate) mod brokers;
 pub(crate) mod clients;
 pub(crate) mod copies;
 pub(crate) mod error;
@@ -15,3 +16,4 @@ pub(crate) mod password;
 pub(crate) mod resolve;
 pub(crate) mod spec;
 pub(crate) mod subscriptions;
+pub(crate) mod tls;

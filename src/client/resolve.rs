@@ -1,11 +1,27 @@
-//! From a host to an address, on the client's own thread.
+//! From a broker's address to what rumqttc is given, on the client's own thread.
 //!
 //! rumqttc would look names up on a thread of its runtime, one more for each client for ten
-//! seconds, and dropping that runtime waits for it. So rumqttc is only ever given addresses.
+//! seconds, and dropping that runtime waits for it. So it is given addresses, but for `mqtts`
+//! with a host name: there it has one text for the address and for the name that the broker
+//! needs to choose a certificate. That name is looked up here first all the same: what the name
+//! service says or keeps to itself then is as with any other broker.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
-use crate::{spec::broker::Address, supervise::cause::Cause};
+use crate::{
+    spec::address::{Address, Scheme},
+    supervise::cause::Cause,
+};
+
+/// What rumqttc is to connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Hop {
+    Address(SocketAddr),
+    /// The host's name, which rumqttc looks up once more.
+    Name,
+    /// The file of a socket.
+    File,
+}
 
 #[derive(Debug)]
 pub(crate) struct Resolver {
@@ -19,28 +35,45 @@ impl Resolver {
         Self { address, turn: 0 }
     }
 
-    /// The addresses of the host, beginning with another one each time. Blocks as long as the
+    /// The ways to the broker, beginning with another one each time. Blocks as long as the
     /// system's name service does.
-    pub(crate) fn resolve(&mut self) -> Result<Vec<SocketAddr>, Cause> {
-        let Address { host, port } = &self.address;
-        if let Ok(address) = host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(address, *port)]);
-        }
-        let not_resolved = |message: String| Cause::Resolve {
-            host: host.clone(),
-            message,
+    pub(crate) fn resolve(&mut self) -> Result<(Address, Vec<Hop>), Cause> {
+        let hops = match &self.address {
+            Address::Unix(_) => vec![Hop::File],
+            Address::Network {
+                scheme, host, port, ..
+            } => {
+                if let Ok(address) = host.parse::<IpAddr>() {
+                    vec![Hop::Address(SocketAddr::new(address, *port))]
+                } else {
+                    let mut addresses = look_up(host, *port)?;
+                    let first = self.turn % addresses.len();
+                    addresses.rotate_left(first);
+                    self.turn = self.turn.wrapping_add(1);
+                    match scheme {
+                        Scheme::Mqtts => vec![Hop::Name],
+                        _ => addresses.into_iter().map(Hop::Address).collect(),
+                    }
+                }
+            }
         };
-        let mut addresses: Vec<_> = (host.as_str(), *port)
-            .to_socket_addrs()
-            .map_err(|error| not_resolved(error.to_string()))?
-            .collect();
-        if addresses.is_empty() {
-            return Err(not_resolved("it has no address".to_owned()));
-        }
-        let first = self.turn % addresses.len();
-        addresses.rotate_left(first);
-        self.turn = self.turn.wrapping_add(1);
-        Ok(addresses)
+        Ok((self.address.clone(), hops))
+    }
+}
+
+/// At least one address.
+fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Cause> {
+    let not_resolved = |message: String| Cause::Resolve {
+        host: host.to_owned(),
+        message,
+    };
+    let addresses: Vec<_> = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| not_resolved(error.to_string()))?
+        .collect();
+    match addresses.is_empty() {
+        true => Err(not_resolved("it has no address".to_owned())),
+        false => Ok(addresses),
     }
 }
 
@@ -48,20 +81,38 @@ impl Resolver {
 mod tests {
     use super::*;
 
-    fn resolver(host: &str) -> Resolver {
-        Resolver::new(Address {
+    fn hops(scheme: Scheme, host: &str) -> Result<Vec<Hop>, Cause> {
+        let mut resolver = Resolver::new(Address::Network {
+            scheme,
             host: host.to_owned(),
             port: 7,
-        })
+            target: String::new(),
+        });
+        resolver.resolve().map(|(_, hops)| hops)
     }
 
     #[test]
     fn addresses_are_taken_as_they_are_and_names_looked_up() {
-        let literal = resolver("::1").resolve().unwrap();
-        assert_eq!(literal, ["[::1]:7".parse().unwrap()]);
-        let name = resolver("localhost").resolve().unwrap();
-        assert!(name.iter().all(|address| address.ip().is_loopback()));
-        let nothing = resolver("no-such-host.invalid").resolve().unwrap_err();
-        assert!(matches!(nothing, Cause::Resolve { .. }), "{nothing}");
+        let literal = Hop::Address("[::1]:7".parse().unwrap());
+        for scheme in [Scheme::Mqtt, Scheme::Mqtts, Scheme::Wss] {
+            assert_eq!(hops(scheme, "::1"), Ok(vec![literal.clone()]));
+            let nothing = hops(scheme, "no-such-host.invalid").unwrap_err();
+            assert!(matches!(nothing, Cause::Resolve { .. }), "{nothing}");
+        }
+        let is_loopback = |hop: &Hop| match hop {
+            Hop::Address(address) => address.ip().is_loopback(),
+            _ => false,
+        };
+        assert!(
+            hops(Scheme::Ws, "localhost")
+                .unwrap()
+                .iter()
+                .all(is_loopback)
+        );
+    }
+
+    #[test]
+    fn tls_over_tcp_is_given_the_name() {
+        assert_eq!(hops(Scheme::Mqtts, "localhost"), Ok(vec![Hop::Name]));
     }
 }

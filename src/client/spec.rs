@@ -14,6 +14,7 @@ use crate::{
         qos::QoS,
         retry::Retry,
         settings::{Birth, Session, Settings},
+        tls::Tls,
         will::Will,
     },
 };
@@ -105,6 +106,35 @@ impl ClientSpec {
             copy: (0, 1),
             shard: (0, 1),
         }
+    }
+
+    /// One more broker, for when the ones before can't be reached. They are tried in turn, one for
+    /// each attempt, with the credentials of its own URL unless the spec names others;
+    /// [`Retry`] counts over all of them. After the loss of a stable connection the first one is
+    /// tried first again: put the one that you prefer in front. One that refuses for good is left
+    /// out until then; when all of them have, the client ends. [`Client::broker`] says which it
+    /// is.
+    ///
+    /// What the last connection left unacknowledged is sent to another broker as new, also under
+    /// [`Session::Kept`]: nothing tells whether the two know each other, and what may be there
+    /// twice is not lost. Defaults to none.
+    ///
+    /// ```
+    /// use mqtt_fleet::ClientSpec;
+    ///
+    /// let plant = ClientSpec::new("plant", "mqtt://10.0.0.5").or_broker("mqtt://10.0.0.6");
+    /// ```
+    #[must_use]
+    pub fn or_broker(mut self, broker: impl Into<Broker>) -> Self {
+        self.settings.more_brokers.push(broker.into());
+        self
+    }
+
+    /// How brokers with `mqtts` and `wss` are spoken to. Defaults to [`Tls::system`].
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.settings.tls = Some(tls);
+        self
     }
 
     /// The client id (section 3.1.3.1), 1 to 65,535 bytes. Defaults to one of at most 23 letters

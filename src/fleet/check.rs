@@ -18,6 +18,7 @@ use crate::{
         credentials::{Credentials, PasswordPlace},
         qos::QoS,
         settings::{Session, Settings},
+        tls::TlsError,
         topic::{check_filter, check_topic},
     },
 };
@@ -63,14 +64,22 @@ pub(crate) fn check(builder: &FleetBuilder) -> Result<Vec<ClientSpec>, StartErro
             return Err(fault(("name", problem)));
         }
         let id = settings.client_id.clone().unwrap_or_default();
-        // Host names do not tell upper from lower case.
-        let broker = settings.broker.to_string().to_ascii_lowercase();
-        if let Some(other) = ids.insert((broker, id.clone()), settings.name.clone()) {
-            // The broker would end the one when the other connects [MQTT-3.1.4-2].
-            return Err(fault((
-                "client_id",
-                Problem::Duplicate { value: id, other },
-            )));
+        for address in settings
+            .brokers()
+            .filter_map(|broker| broker.address().ok())
+        {
+            let key = (address.listener(), id.clone());
+            // The broker would end the one when the other connects [MQTT-3.1.4-2]. One client may
+            // name a broker twice, with other credentials.
+            match ids.insert(key, settings.name.clone()) {
+                Some(other) if other != settings.name => {
+                    return Err(fault((
+                        "client_id",
+                        Problem::Duplicate { value: id, other },
+                    )));
+                }
+                _ => {}
+            }
         }
         specs.push(spec);
     }
@@ -140,6 +149,13 @@ fn check_data(settings: &Settings) -> Checked {
         return Err(("name", Problem::Text("it is empty or has a null character")));
     }
     at("broker", settings.broker.address().map_err(Clone::clone))?;
+    for broker in &settings.more_brokers {
+        at("or_broker", broker.address().map_err(Clone::clone))?;
+    }
+    if settings.tls.is_some() && !settings.is_encrypted() {
+        // Or its user would believe it to be encrypted.
+        return Err(("tls", TlsError::NotUsed.into()));
+    }
     let id = settings.client_id.as_deref().unwrap_or_default();
     if id.is_empty() || id.len() > usize::from(u16::MAX) || id.contains('\0') {
         let problem = "it must have 1 to 65,535 bytes and no null character";
@@ -168,10 +184,16 @@ fn check_data(settings: &Settings) -> Checked {
         .will
         .as_ref()
         .map_or(0, |will| 4 + will.topic.len() + will.payload.len());
-    let login = match &settings.credentials {
-        Credentials::Fixed { username, password } => 4 + username.len() + password.len(),
-        _ => 0,
-    };
+    let login = settings
+        .brokers()
+        .map(|broker| &broker.credentials)
+        .chain([&settings.credentials])
+        .map(|credentials| match credentials {
+            Credentials::Fixed { username, password } => 4 + username.len() + password.len(),
+            _ => 0,
+        })
+        .max()
+        .unwrap_or_default();
     let connect = 15 + 2 + id.len() + will + login;
     let allowed = "the CONNECT packet with client id, will and credentials must fit";
     in_range(

@@ -7,7 +7,7 @@ use crate::client::file::error::SpecFileError;
 use crate::{
     client::{clients::UnknownClient, error::SubscribeError},
     publish::{error::PublishError, receipt::ReceiptError},
-    spec::{broker::BrokerError, topic::TopicError},
+    spec::{broker::BrokerError, tls::TlsError, topic::TopicError},
     supervise::{limits::Resource, signal::SignalError, status::WaitError},
 };
 
@@ -91,6 +91,9 @@ pub enum Problem {
     /// A topic name or filter.
     #[error(transparent)]
     Topic(#[from] TopicError),
+    /// The settings of TLS, or a file that they name.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A number or duration.
     #[error("{given} is out of range: {allowed}")]
     OutOfRange {

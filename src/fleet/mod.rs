@@ -3,6 +3,7 @@
 pub(crate) mod bill;
 pub(crate) mod builder;
 pub(crate) mod check;
+pub(crate) mod encryption;
 pub(crate) mod ending;
 pub(crate) mod error;
 pub(crate) mod goodbye;

@@ -10,10 +10,12 @@ use crate::{
         handle::{Client, Core},
         life::Life,
         spec::{ClientSpec, UserHandler},
+        tls::TlsConfig,
     },
     fleet::{
         builder::FleetBuilder,
         check::check,
+        encryption::tls_configs,
         error::StartError,
         goodbye::forgiven,
         plan::Plan,
@@ -42,6 +44,7 @@ use crate::{
 /// Starts a fleet. What was started when something fails is stopped by dropping the [`Fleet`].
 pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
     let specs = check(&builder)?;
+    let tls = tls_configs(&specs)?;
     let plan = Plan::new(&builder, &specs);
     limits::check(specs.len() as u64, plan.other_threads() as u64).map_err(|shortage| {
         StartError::Limits {
@@ -100,7 +103,14 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
         publisher_states,
         (&stop_publishing, &closing),
     )?;
-    start_clients(&mut fleet, &builder, &plan, &specs, &lanes, begins)?;
+    start_clients(
+        &mut fleet,
+        &builder,
+        &plan,
+        &specs.iter().zip(tls).collect::<Vec<_>>(),
+        &lanes,
+        begins,
+    )?;
     log::info!(
         "fleet started: {} clients, {} threads",
         clients.len(),
@@ -144,8 +154,11 @@ fn queue(plan: &Plan, unordered: bool) -> Queue {
 
 fn client(spec: &ClientSpec, announcer: Announcer) -> Client {
     let settings = &spec.settings;
-    let broker = settings.broker.to_string();
-    let status = Status::new(settings.name.as_str().into(), broker.into(), announcer);
+    let brokers = settings
+        .brokers()
+        .map(|broker| broker.to_string().into())
+        .collect();
+    let status = Status::new(settings.name.as_str().into(), brokers, announcer);
     Client::new(Arc::new(Core::new(settings, status)))
 }
 
@@ -254,7 +267,7 @@ fn start_clients(
     fleet: &mut Fleet,
     builder: &FleetBuilder,
     plan: &Plan,
-    specs: &[ClientSpec],
+    specs: &[(&ClientSpec, Option<TlsConfig>)],
     lanes: &Lanes,
     begins: Begins,
 ) -> Result<(), StartError> {
@@ -272,7 +285,7 @@ fn set_up_clients(
     fleet: &mut Fleet,
     builder: &FleetBuilder,
     plan: &Plan,
-    specs: &[ClientSpec],
+    specs: &[(&ClientSpec, Option<TlsConfig>)],
     lanes: &Lanes,
     begins: Begins,
     go: &Receiver<()>,
@@ -280,12 +293,14 @@ fn set_up_clients(
     let pacer = builder.connect_rate.map(|rate| Arc::new(Pacer::new(rate)));
     let clients = fleet.clients().clone();
     let mut reports = Vec::with_capacity(specs.len());
-    for (index, ((spec, client), begin)) in specs.iter().zip(clients.iter()).zip(begins).enumerate()
+    for (index, (((spec, tls), client), begin)) in
+        specs.iter().zip(clients.iter()).zip(begins).enumerate()
     {
         let core = Arc::clone(client.core());
         let (report, reported) = bounded(1);
         let life = Box::new(Life {
             settings: spec.settings.clone(),
+            tls: tls.clone(),
             dispatch: Dispatch::new(Arc::new(source(index, &core, plan.share)), lanes.clone()),
             core,
             pacer: pacer.clone(),

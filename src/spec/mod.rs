@@ -3,6 +3,7 @@
 //! Nothing here runs, connects or knows of another room. [`Settings`] is the data part of a
 //! client; the functions a user attaches to it are added one floor up, in `client/spec.rs`.
 
+pub(crate) mod address;
 pub(crate) mod broker;
 pub(crate) mod credentials;
 #[cfg(feature = "serde")]
@@ -12,5 +13,6 @@ pub(crate) mod qos;
 pub(crate) mod retry;
 pub(crate) mod settings;
 pub(crate) mod template;
+pub(crate) mod tls;
 pub(crate) mod topic;
 pub(crate) mod will;

@@ -5,12 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::spec::{
+    address::Address,
     broker::Broker,
     credentials::Credentials,
     outbox::{OutboxSettings, RefusedSubscription},
     qos::QoS,
     retry::Retry,
     template,
+    tls::Tls,
     will::Will,
 };
 
@@ -50,10 +52,15 @@ pub(crate) struct Birth {
 pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) broker: Broker,
+    /// Tried when that one fails, in this order.
+    pub(crate) more_brokers: Vec<Broker>,
+    /// How brokers with `mqtts` and `wss` are spoken to; `None` is the system's roots.
+    pub(crate) tls: Option<Tls>,
     /// `None`: made from the name, unique in this run.
     pub(crate) client_id: Option<String>,
     pub(crate) keep_alive: Duration,
     pub(crate) session: Session,
+    /// `Anonymous`: those of each broker's URL.
     pub(crate) credentials: Credentials,
     pub(crate) will: Option<Will>,
     pub(crate) birth: Option<Birth>,
@@ -69,8 +76,10 @@ impl Settings {
     pub(crate) fn new(name: String, broker: Broker) -> Self {
         Self {
             name,
-            credentials: broker.credentials.clone(),
+            credentials: Credentials::Anonymous,
             broker,
+            more_brokers: Vec::new(),
+            tls: None,
             client_id: None,
             keep_alive: Duration::from_secs(30),
             session: Session::Clean,
@@ -83,6 +92,18 @@ impl Settings {
             outbox: OutboxSettings::default(),
             refused_subscription: RefusedSubscription::default(),
         }
+    }
+
+    /// All brokers, in the order in which they are tried.
+    pub(crate) fn brokers(&self) -> impl Iterator<Item = &Broker> {
+        std::iter::once(&self.broker).chain(&self.more_brokers)
+    }
+
+    /// Whether any of them is spoken to over TLS.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.brokers()
+            .filter_map(|broker| broker.address().ok())
+            .any(Address::is_encrypted)
     }
 
     /// The copy number `i` of a template.

@@ -1,6 +1,6 @@
 //! Why an attempt failed or a connection ended: small, clonable, typed.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, time::Duration};
 
 /// Why a connect attempt failed, a connection ended or a subscription was refused.
 ///
@@ -21,11 +21,12 @@ pub enum Cause {
         /// What the name service said.
         message: String,
     },
-    /// No TCP connection came about: refused, unreachable.
+    /// No connection came about: refused, unreachable, no such socket.
     #[error("no connection to {address}: {message}")]
     Connect {
-        /// The address that was tried.
-        address: SocketAddr,
+        /// What was tried: `address:port`, `host:port` where TLS needs the name, or the path of a
+        /// socket.
+        address: String,
         /// The operating system's class of error.
         kind: io::ErrorKind,
         /// The operating system's text.
@@ -34,8 +35,8 @@ pub enum Cause {
     /// Connect and CONNACK took longer than the connect timeout.
     #[error("no CONNACK from {address} within {timeout:?}")]
     ConnectTimeout {
-        /// The address that was tried.
-        address: SocketAddr,
+        /// What was tried.
+        address: String,
         /// The client's connect timeout.
         timeout: Duration,
     },
@@ -45,9 +46,33 @@ pub enum Cause {
     /// The first answer was no CONNACK.
     #[error("{address} does not speak MQTT: {message}")]
     NotMqtt {
-        /// The address that was tried.
-        address: SocketAddr,
+        /// What was tried.
+        address: String,
         /// What was wrong with the answer.
+        message: String,
+    },
+    /// The broker's certificate was not accepted, or the broker did not accept that of the client.
+    #[error("the certificate exchange with {address} failed: {message}")]
+    Certificate {
+        /// What was tried.
+        address: String,
+        /// Which certificate, and what is wrong with it.
+        message: String,
+    },
+    /// TLS did not come about for another reason than a certificate.
+    #[error("no TLS with {address}: {message}")]
+    Tls {
+        /// What was tried.
+        address: String,
+        /// What rustls said.
+        message: String,
+    },
+    /// The server did not agree to a WebSocket with the sub-protocol `mqtt`.
+    #[error("no WebSocket with {address}: {message}")]
+    WebSocket {
+        /// What was tried.
+        address: String,
+        /// What the server answered.
         message: String,
     },
     /// The function that was asked for credentials failed or panicked.

@@ -45,6 +45,11 @@ pub enum Outcome {
         /// What it answered.
         last_error: Cause,
     },
+    /// A certificate was not accepted, on this or on that side: no further attempt was made.
+    Certificate {
+        /// Which one, and why.
+        last_error: Cause,
+    },
     /// The broker refused a subscription, and the spec says that this ends the client.
     SubscriptionRefused {
         /// The filter that was refused.
@@ -81,7 +86,7 @@ impl fmt::Display for Outcome {
                 write!(f, "gave up after {attempts} attempt{plural}: {last_error}")
             }
             Self::Refused { code } => write!(f, "refused: {code}"),
-            Self::NotMqtt { last_error } => last_error.fmt(f),
+            Self::NotMqtt { last_error } | Self::Certificate { last_error } => last_error.fmt(f),
             Self::SubscriptionRefused { filter } => {
                 write!(f, "the broker refused the subscription to {filter}")
             }

@@ -36,7 +36,7 @@ impl ClientReport {
         &self.name
     }
 
-    /// Its broker, as `host:port`.
+    /// The broker that it was with last, as [`Client::broker`](crate::Client::broker) writes it.
     pub fn broker(&self) -> &str {
         &self.broker
     }

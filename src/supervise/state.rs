@@ -120,7 +120,7 @@ impl StateChange {
         &self.client
     }
 
-    /// The broker it belongs to, as `host:port`.
+    /// The broker it is about, as [`Client::broker`](crate::Client::broker) writes it.
     pub fn broker(&self) -> &str {
         &self.broker
     }
@@ -137,7 +137,9 @@ impl StateChange {
             ClientState::Lost { cause } | ClientState::AttemptFailed { cause, .. } => Some(cause),
             ClientState::Ended {
                 outcome:
-                    Outcome::RetriesExhausted { last_error, .. } | Outcome::NotMqtt { last_error },
+                    Outcome::RetriesExhausted { last_error, .. }
+                    | Outcome::NotMqtt { last_error }
+                    | Outcome::Certificate { last_error },
             } => Some(last_error),
             _ => self.note.as_ref(),
         }

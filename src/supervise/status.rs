@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -54,7 +54,10 @@ pub enum WaitError {
 #[derive(Debug)]
 pub(crate) struct Status {
     client: Arc<str>,
-    broker: Arc<str>,
+    /// The names of all its brokers.
+    brokers: Vec<Arc<str>>,
+    /// Which of them it is with.
+    broker: AtomicUsize,
     /// A copy of "the state is Connected" that costs no lock.
     connected: AtomicBool,
     inner: Mutex<Inner>,
@@ -76,10 +79,11 @@ struct Inner {
 }
 
 impl Status {
-    pub(crate) fn new(client: Arc<str>, broker: Arc<str>, announcer: Announcer) -> Self {
+    pub(crate) fn new(client: Arc<str>, brokers: Vec<Arc<str>>, announcer: Announcer) -> Self {
         Self {
             client,
-            broker,
+            brokers,
+            broker: AtomicUsize::new(0),
             connected: AtomicBool::new(false),
             inner: Mutex::new(Inner {
                 state: ClientState::Starting,
@@ -121,7 +125,7 @@ impl Status {
         if let Some(announcer) = &inner.announcer {
             announcer.announce(&StateChange {
                 client: Arc::clone(&self.client),
-                broker: Arc::clone(&self.broker),
+                broker: Arc::clone(self.broker()),
                 state: inner.state.clone(),
                 note,
                 at: Instant::now(),
@@ -130,6 +134,18 @@ impl Status {
         if inner.state.is_ended() {
             inner.announcer = None;
         }
+    }
+
+    /// The client turns to this one of its brokers. Called by its own thread, before the state
+    /// that belongs to it.
+    pub(crate) fn set_broker(&self, n: usize) {
+        self.broker.store(n, Ordering::SeqCst);
+    }
+
+    /// The broker that it is with, or tries, or was with last.
+    pub(crate) fn broker(&self) -> &Arc<str> {
+        let n = self.broker.load(Ordering::SeqCst);
+        self.brokers.get(n).unwrap_or(&self.client)
     }
 
     pub(crate) fn set_subscribed(&self, subscribed: bool) {

@@ -68,7 +68,7 @@ fn five_ends_in_one_fleet_are_told_apart() {
         else {
             panic!("{report}");
         };
-        assert_eq!(address, down.addr());
+        assert_eq!(address, down.addr().to_string());
         let code = Refusal::NotAuthorized;
         assert_eq!(outcome("denied"), Outcome::Refused { code });
         let last_error = Cause::Closed;

@@ -77,7 +77,7 @@ fn a_broker_that_never_answers_costs_three_timeouts() {
     let timeout = Duration::from_secs(1);
     let outcome = outcome_of(spec("unanswered", &broker).connect_timeout(timeout));
     let last_error = Cause::ConnectTimeout {
-        address: broker.addr(),
+        address: broker.addr().to_string(),
         timeout,
     };
     let attempts = 3;

@@ -24,7 +24,7 @@ fn a_refused_port_is_tried_three_times_and_each_attempt_is_announced() {
     let refused = |cause: &Cause| {
         let kind = io::ErrorKind::ConnectionRefused;
         matches!(cause, Cause::Connect { address, kind: is, .. }
-            if *address == broker.addr() && *is == kind)
+            if *address == broker.addr().to_string() && *is == kind)
     };
     let told: Vec<_> = changes
         .iter()

@@ -1,18 +1,22 @@
 //! rumqttc's errors, made ours: small, clonable, and with what was tried.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use rumqttc::{ConnectReturnCode, ConnectionError, StateError, mqttbytes};
 
+#[cfg(feature = "tls")]
+use crate::client::link::tls;
+#[cfg(feature = "websocket")]
+use crate::client::link::websocket;
 use crate::supervise::cause::{Cause, Refusal};
 
 /// What an error must be read with: rumqttc's own errors name neither address nor limit.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) connect_timeout: Duration,
     pub(crate) max_packet_size: usize,
-    /// The address of the current attempt.
-    pub(crate) address: Option<SocketAddr>,
+    /// What the current attempt is made to.
+    pub(crate) address: Option<Arc<str>>,
     /// Whether CONNACK has come.
     pub(crate) connected: bool,
 }
@@ -20,27 +24,34 @@ pub(crate) struct Context {
 impl Context {
     /// What an error of rumqttc means.
     pub(crate) fn cause(&self, error: ConnectionError) -> Cause {
-        let timeout = self.connect_timeout;
-        match (error, self.address) {
-            (ConnectionError::NetworkTimeout, Some(address)) => {
-                Cause::ConnectTimeout { address, timeout }
-            }
-            (ConnectionError::Io(error), Some(address)) => Cause::Connect {
-                address,
+        let address = || self.address.as_deref().unwrap_or_default().to_owned();
+        match error {
+            ConnectionError::NetworkTimeout => Cause::ConnectTimeout {
+                address: address(),
+                timeout: self.connect_timeout,
+            },
+            ConnectionError::Io(error) => Cause::Connect {
+                address: address(),
                 kind: error.kind(),
                 message: error.to_string(),
             },
-            (ConnectionError::ConnectionRefused(code), _) => match refusal(code) {
+            ConnectionError::ConnectionRefused(code) => match refusal(code) {
                 Some(code) => Cause::Refused(code),
                 None => protocol("a CONNACK that refuses with code 0"),
             },
-            (ConnectionError::NotConnAck(_), Some(address)) => Cause::NotMqtt {
-                address,
+            ConnectionError::NotConnAck(_) => Cause::NotMqtt {
+                address: address(),
                 message: "its first packet is no CONNACK".to_owned(),
             },
-            (ConnectionError::FlushTimeout, _) => Cause::WriteTimeout,
-            (ConnectionError::MqttState(error), _) => self.state_cause(error),
-            (other, _) => protocol(&other.to_string()),
+            ConnectionError::FlushTimeout => Cause::WriteTimeout,
+            ConnectionError::MqttState(error) => self.state_cause(error),
+            #[cfg(feature = "tls")]
+            ConnectionError::Tls(error) => tls::handshake(address(), &error),
+            #[cfg(feature = "websocket")]
+            ConnectionError::Websocket(error) => websocket::handshake(address(), &error),
+            #[cfg(feature = "websocket")]
+            ConnectionError::ResponseValidation(_) => websocket::no_sub_protocol(address()),
+            other => protocol(&other.to_string()),
         }
     }
 
@@ -49,35 +60,51 @@ impl Context {
             StateError::ConnectionAborted => return Cause::Closed,
             StateError::AwaitPingResp => return Cause::KeepAlive,
             StateError::Deserialization(error) => error,
-            StateError::Io(error) => return broken(&error),
+            StateError::Io(error) => return self.broken(&error),
             other => return protocol(&other.to_string()),
         };
-        match (error, self.address) {
+        let not_mqtt = |message| Cause::NotMqtt {
+            address: self.address.as_deref().unwrap_or_default().to_owned(),
+            message,
+        };
+        match error {
             // The codec's own error, of no operating system: the peer closed within a packet. It
             // was to be a CONNACK, of four bytes, which leave a broker together.
-            (mqttbytes::Error::Io(error), Some(address))
-                if !self.connected && error.kind() == io::ErrorKind::Other =>
+            mqttbytes::Error::Io(error)
+                if !self.connected
+                    && error.kind() == io::ErrorKind::Other
+                    && error.to_string() == "bytes remaining on stream" =>
             {
-                Cause::NotMqtt {
-                    address,
-                    message: "it closed after an answer that is no packet".to_owned(),
-                }
+                not_mqtt("it closed after an answer that is no packet".to_owned())
             }
-            (mqttbytes::Error::Io(error), _) => broken(&error),
-            (mqttbytes::Error::OutgoingPacketTooLarge { pkt_size, max }, _) => Cause::TooLarge {
+            mqttbytes::Error::Io(error) => self.broken(&error),
+            mqttbytes::Error::OutgoingPacketTooLarge { pkt_size, max } => Cause::TooLarge {
                 size: pkt_size,
                 limit: max,
             },
             // Before CONNACK, bytes that make no sense mean that this is no broker at all.
-            (error, Some(address)) if !self.connected => Cause::NotMqtt {
-                address,
-                message: error.to_string(),
-            },
-            (mqttbytes::Error::PayloadSizeLimitExceeded(size), _) => Cause::TooLarge {
+            error if !self.connected => not_mqtt(error.to_string()),
+            mqttbytes::Error::PayloadSizeLimitExceeded(size) => Cause::TooLarge {
                 size,
                 limit: self.max_packet_size,
             },
-            (error, _) => protocol(&error.to_string()),
+            error => protocol(&error.to_string()),
+        }
+    }
+
+    /// Reading or writing failed: also where TLS 1.3 tells what the broker thinks of the client's
+    /// certificate, after the handshake.
+    fn broken(&self, error: &io::Error) -> Cause {
+        #[cfg(feature = "tls")]
+        if let Some(cause) = tls::within(self.address.as_deref().unwrap_or_default(), error) {
+            return cause;
+        }
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Cause::Closed,
+            kind => Cause::Broken {
+                kind,
+                message: error.to_string(),
+            },
         }
     }
 }
@@ -90,16 +117,6 @@ fn refusal(code: ConnectReturnCode) -> Option<Refusal> {
         ConnectReturnCode::ServiceUnavailable => Some(Refusal::ServerUnavailable),
         ConnectReturnCode::BadUserNamePassword => Some(Refusal::BadUserNameOrPassword),
         ConnectReturnCode::NotAuthorized => Some(Refusal::NotAuthorized),
-    }
-}
-
-fn broken(error: &io::Error) -> Cause {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => Cause::Closed,
-        kind => Cause::Broken {
-            kind,
-            message: error.to_string(),
-        },
     }
 }
 

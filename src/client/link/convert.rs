@@ -23,7 +23,6 @@ pub(crate) fn options(
     host: &str,
     port: u16,
     login: Option<(String, String)>,
-    ids: u16,
 ) -> MqttOptions {
     let id = settings.client_id.clone().unwrap_or_default();
     let mut options = MqttOptions::new(id, host, port);
@@ -32,7 +31,6 @@ pub(crate) fn options(
         .set_keep_alive(settings.keep_alive)
         .set_clean_session(settings.session == Session::Clean)
         .set_max_packet_size(settings.max_packet_size, settings.max_packet_size)
-        .set_inflight(ids)
         .set_manual_acks(true);
     if let Some(will) = &settings.will {
         options.set_last_will(LastWill {

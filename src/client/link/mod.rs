@@ -10,10 +10,14 @@ mod convert;
 mod edges;
 mod growth;
 mod reading;
+#[cfg(feature = "tls")]
+mod tls;
+mod transport;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     pin::pin,
     task::{Context as TaskContext, Poll, Waker},
 };
@@ -21,14 +25,18 @@ use std::{
 use rumqttc::{ConnectionError, Event, Packet, Request, StateError, SubscribeReasonCode};
 
 use crate::{
-    client::link::{
-        bell::RumqttcBell,
-        cause::Context,
-        convert::{network_options, options, qos_in, request},
+    client::{
+        link::{
+            bell::RumqttcBell,
+            cause::Context,
+            convert::{network_options, options, qos_in, request},
+        },
+        resolve::Hop,
+        tls::TlsConfig,
     },
     publish::{message::Item, window::Window},
     receive::message::Received,
-    spec::{credentials::Credentials, settings::Settings},
+    spec::{address::Address, credentials::Credentials, settings::Settings},
     supervise::{cause::Cause, panic::caught},
 };
 
@@ -89,6 +97,10 @@ pub(crate) struct Unfed {
 pub(crate) struct Link {
     connection: rumqttc::Connection,
     settings: Settings,
+    /// For the brokers that are spoken to over TLS.
+    tls: Option<TlsConfig>,
+    /// Where the current attempt or connection goes.
+    aim: Option<(Address, Hop)>,
     /// What errors are read with.
     context: Context,
     /// What the current connection begins with and has not sent yet.
@@ -105,11 +117,16 @@ pub(crate) struct Link {
 
 impl Link {
     /// Builds rumqttc's client: three descriptors and no connection yet.
-    pub(crate) fn new(mut settings: Settings) -> Result<(Box<Self>, RumqttcBell), String> {
+    pub(crate) fn new(
+        mut settings: Settings,
+        tls: Option<TlsConfig>,
+    ) -> Result<(Box<Self>, RumqttcBell), String> {
         // Each attempt is told what to log in with.
         settings.credentials = Credentials::Anonymous;
+        settings.more_brokers = Vec::new();
         let ids = Window::first_ids(settings.outbox.window);
-        let nowhere = options(&settings, "", 0, None, ids);
+        let mut nowhere = options(&settings, "", 0, None);
+        nowhere.set_inflight(ids);
         // rumqttc unwraps the making of its runtime: at the descriptor limit it panics.
         let (client, mut connection) = caught(|| rumqttc::Client::new(nowhere, CHANNEL_CAPACITY))?;
         connection
@@ -127,6 +144,8 @@ impl Link {
                 connected: false,
             },
             settings,
+            tls,
+            aim: None,
             opening: VecDeque::new(),
             ids,
             unsolicited: false,
@@ -137,31 +156,24 @@ impl Link {
     }
 
     /// Where the next attempt goes, and as whom.
-    pub(crate) fn aim(&mut self, address: SocketAddr, login: Option<(String, String)>) {
-        self.set_options(address, login);
-        self.context.address = Some(address);
+    pub(crate) fn aim(&mut self, address: &Address, hop: Hop, login: Option<(String, String)>) {
+        self.context.address = Some(transport::place(address, &hop).into());
+        self.aim = Some((address.clone(), hop));
+        self.set_options(login);
     }
 
     /// The attempt is over: rumqttc needs its user name and password no longer.
     pub(crate) fn forget_login(&mut self) {
-        if let Some(address) = self.context.address {
-            self.set_options(address, None);
-        }
+        self.set_options(None);
     }
 
-    fn set_options(&mut self, address: SocketAddr, login: Option<(String, String)>) {
-        let host = match address {
-            SocketAddr::V4(v4) => v4.ip().to_string(),
-            // rumqttc joins host and port with a colon. The scope of a link-local address is
-            // part of the address, so it is written as the whole socket address would be.
-            SocketAddr::V6(_) => {
-                let text = address.to_string();
-                text.rsplit_once(':')
-                    .map_or(text.clone(), |(host, _)| host.to_owned())
-            }
-        };
-        self.connection.eventloop.mqtt_options =
-            options(&self.settings, &host, address.port(), login, self.ids);
+    fn set_options(&mut self, login: Option<(String, String)>) {
+        if let Some((address, hop)) = &self.aim {
+            let mut options =
+                transport::options(&self.settings, address, hop, self.tls.as_ref(), login);
+            options.set_inflight(self.ids);
+            self.connection.eventloop.mqtt_options = options;
+        }
     }
 
     /// Blocks until something happens: one call of `Connection::iter().next()`. Without a
@@ -214,7 +226,7 @@ impl Link {
     }
 
     fn feed_request(&mut self, request: Request) -> Result<Happened, Unfed> {
-        let context = self.context;
+        let context = &self.context;
         let error = |error| context.cause(ConnectionError::MqttState(error));
         let unfed = |packet_id, cause| Unfed { packet_id, cause };
         let eventloop = &mut self.connection.eventloop;

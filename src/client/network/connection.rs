@@ -29,7 +29,6 @@ impl Network {
     /// One connection, from CONNACK to its end.
     pub(super) fn session(&mut self, session_present: bool) -> After {
         let since = Instant::now();
-        self.was_connected = true;
         self.begin(session_present);
         let ended = self.iterate();
         let said_goodbye = ended.is_ok();
@@ -47,13 +46,14 @@ impl Network {
             log::warn!(
                 "client {}: disconnected from {}: {cause}",
                 self.core.name,
-                self.core.broker
+                self.core.status.broker()
             );
         }
         self.hang_up(said_goodbye);
         match lost {
             None => After::Pause(Duration::ZERO),
             Some(_) if self.answered && since.elapsed() >= self.attempts.stable_after() => {
+                self.brokers.lost_stable();
                 After::Pause(self.attempts.lost_stable())
             }
             Some(cause) => self.attempt_failed(cause),
@@ -66,20 +66,22 @@ impl Network {
         log::debug!(
             "client {}: connected to {}",
             self.core.name,
-            self.core.broker
+            self.core.status.broker()
         );
-        match session_present {
+        // What was under way belongs to the session of the broker that it was sent to.
+        let is_ours = self.brokers.connected() && session_present;
+        match is_ours {
             true => self.dispatch.source().acks.session_kept(),
             false => self.dispatch.source().acks.forget_session(),
         }
         let mut subscriptions = self.core.subscriptions.lock();
-        let mut opening = subscriptions.connected(session_present, self.core.max_packet_size);
+        let mut opening = subscriptions.connected(is_ours, self.core.max_packet_size);
         // Under the same lock: from here on `subscribe` sends its packets itself.
         let Beginning {
             repeats,
             birth_id,
             identifiers,
-        } = self.core.outbox.connected(session_present, self.birth);
+        } = self.core.outbox.connected(is_ours, self.birth);
         // What finds no free identifier goes through the outbox, which asks the window.
         let rest = opening.split_off(identifiers.into());
         let receives_qos2 = subscriptions.any_exactly_once();

@@ -10,10 +10,9 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     client::{
+        brokers::Brokers,
         handle::Core,
         link::{Happened, Link},
-        password,
-        resolve::Resolver,
     },
     publish::{
         message::{Parcel, Progress},
@@ -21,12 +20,11 @@ use crate::{
     },
     receive::dispatch::Dispatch,
     spec::{
-        credentials::Credentials,
         outbox::RefusedSubscription,
         qos::QoS,
         retry::{Attempts, Next},
     },
-    supervise::{cause::Cause, outcome::Outcome, pace::Pacer, panic::caught, state::ClientState},
+    supervise::{cause::Cause, outcome::Outcome, pace::Pacer, state::ClientState},
 };
 
 /// Everything a network thread has.
@@ -35,8 +33,7 @@ pub(crate) struct Network {
     pub(crate) link: Box<Link>,
     pub(crate) dispatch: Dispatch,
     pub(crate) pacer: Option<Arc<Pacer>>,
-    pub(crate) resolver: Resolver,
-    pub(crate) credentials: Credentials,
+    pub(crate) brokers: Brokers,
     pub(crate) attempts: Attempts,
     /// What was seen and the outbox does not know yet: told in one go for each wake-up.
     pub(crate) progress: Vec<Progress>,
@@ -52,8 +49,6 @@ pub(crate) struct Network {
     /// Whether the subscriptions that this connection began with have all been answered. Later
     /// ones don't matter: they can't make a stable connection unstable.
     pub(crate) answered: bool,
-    /// Whether there ever was a CONNACK: who never spoke MQTT is not tried again.
-    pub(crate) was_connected: bool,
 }
 
 /// What follows an attempt or a connection.
@@ -105,20 +100,21 @@ impl Network {
                 return Err(stopped);
             }
         }
+        self.core.status.set_broker(self.brokers.current());
         self.core.status.set(ClientState::Connecting {
             attempt: self.attempts.current(),
             of: self.attempts.limit(),
         });
         self.core.outbox.expire();
-        let addresses = self.resolver.resolve()?;
-        let login = self.login()?;
+        let (address, hops) = self.brokers.resolve()?;
+        let login = self.brokers.login()?;
         let mut last = stopped;
-        for address in addresses {
+        for hop in hops {
             // Looked at last of all: after a stop no connect is made.
             if self.core.stop.is_raised() {
                 break;
             }
-            self.link.aim(address, login.clone());
+            self.link.aim(&address, hop, login.clone());
             let happened = self.link.next();
             if login.is_some() {
                 self.link.forget_login();
@@ -140,25 +136,6 @@ impl Network {
         Err(last)
     }
 
-    fn login(&self) -> Result<Option<(String, String)>, Cause> {
-        let no_credentials = |message| Cause::Credentials { message };
-        match &self.credentials {
-            Credentials::Anonymous => Ok(None),
-            Credentials::Fixed { username, password } => {
-                Ok(Some((username.clone(), password.clone())))
-            }
-            Credentials::Stored { username, place } => match password::read(place) {
-                Ok(password) => Ok(Some((username.clone(), password))),
-                Err(message) => Err(no_credentials(message)),
-            },
-            Credentials::Asked(ask) => match caught(|| ask()) {
-                Ok(Ok(login)) => Ok(Some(login)),
-                Ok(Err(error)) => Err(no_credentials(error.to_string())),
-                Err(panic) => Err(no_credentials(panic)),
-            },
-        }
-    }
-
     /// An attempt failed, or a connection ended before it was stable.
     pub(super) fn attempt_failed(&mut self, cause: Cause) -> After {
         let attempt = self.attempts.current();
@@ -169,23 +146,45 @@ impl Network {
             of,
             cause: cause.clone(),
         };
-        log::warn!("client {} at {}: {state}", self.core.name, self.core.broker);
+        log::warn!(
+            "client {} at {}: {state}",
+            self.core.name,
+            self.core.status.broker()
+        );
         self.core.status.set(state);
-        match &cause {
-            Cause::Refused(code) if code.is_permanent() && !self.attempts.retries_refusals() => {
-                return After::End(Outcome::Refused { code: *code });
+        if let Some(outcome) = self.refused_for_good(&cause) {
+            if !self.brokers.rule_out() {
+                return After::End(outcome);
             }
-            Cause::NotMqtt { .. } if !self.was_connected && !self.attempts.retries_refusals() => {
-                return After::End(Outcome::NotMqtt { last_error: cause });
-            }
-            _ => {}
         }
         match self.attempts.failed() {
-            Next::PauseUpTo(ceiling) => After::Pause(ceiling),
+            Next::PauseUpTo(ceiling) => {
+                self.brokers.turn();
+                After::Pause(ceiling)
+            }
             Next::GiveUp => After::End(Outcome::RetriesExhausted {
                 attempts: attempt,
                 last_error: cause,
             }),
+        }
+    }
+
+    /// The end that this means for a client that has no other broker, if it means one: the same
+    /// attempt would fail again.
+    fn refused_for_good(&self, cause: &Cause) -> Option<Outcome> {
+        if self.attempts.retries_refusals() {
+            return None;
+        }
+        match cause {
+            Cause::Refused(code) if code.is_permanent() => Some(Outcome::Refused { code: *code }),
+            Cause::Certificate { .. } => Some(Outcome::Certificate {
+                last_error: cause.clone(),
+            }),
+            // Who has spoken MQTT before may only be ill.
+            Cause::NotMqtt { .. } if !self.brokers.speaks_mqtt() => Some(Outcome::NotMqtt {
+                last_error: cause.clone(),
+            }),
+            _ => None,
         }
     }
 }

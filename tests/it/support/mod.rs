@@ -1,6 +1,7 @@
 //! What the tests share: a real broker, this process as the system sees it, and waiting for facts.
 
 pub(crate) mod attacks;
+pub(crate) mod certificates;
 pub(crate) mod chaos;
 pub(crate) mod crowd;
 pub(crate) mod fleet;
@@ -13,6 +14,7 @@ pub(crate) mod proxy;
 pub(crate) mod receiving;
 pub(crate) mod remote;
 pub(crate) mod scale;
+pub(crate) mod silent;
 pub(crate) mod stopping;
 pub(crate) mod streams;
 pub(crate) mod world;

@@ -26,6 +26,8 @@ pub(crate) struct Mosquitto {
     program: PathBuf,
     directory: PathBuf,
     port: u16,
+    /// Of `Builder::listener`, in order.
+    more_ports: Vec<u16>,
     /// `None` after `kill` or `stop`.
     child: Option<Child>,
 }
@@ -35,6 +37,8 @@ pub(crate) struct Mosquitto {
 pub(crate) struct Builder {
     settings: String,
     persistence: bool,
+    /// The settings of each further listener.
+    listeners: Vec<String>,
 }
 
 impl Mosquitto {
@@ -50,6 +54,11 @@ impl Mosquitto {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port of the further listener number `n`, from zero.
+    pub(crate) fn port_of(&self, n: usize) -> u16 {
+        self.more_ports[n]
     }
 
     pub(crate) fn url(&self) -> String {
@@ -189,6 +198,12 @@ impl Builder {
         self
     }
 
+    /// One more listener, on a port of its own, with these lines of mosquitto.conf.
+    pub(crate) fn listener(mut self, settings: &str) -> Builder {
+        self.listeners.push(settings.to_owned());
+        self
+    }
+
     /// Starts it; `None` when it is not installed, which fails instead when `REQUIRE_MOSQUITTO=1`.
     pub(crate) fn start(self) -> Option<Mosquitto> {
         let required = std::env::var_os("REQUIRE_MOSQUITTO");
@@ -204,13 +219,18 @@ impl Builder {
             program,
             directory,
             port: 0,
+            more_ports: Vec::new(),
             child: None,
         };
         let mut why = String::new();
         // The port is free when it is picked and may be taken when mosquitto asks for it.
         for _ in 0..5 {
             broker.port = free_port();
-            let config = self.config(&broker.directory, broker.port);
+            broker.more_ports = self.listeners.iter().map(|_| free_port()).collect();
+            let mut config = self.config(&broker.directory, broker.port);
+            for (port, settings) in broker.more_ports.iter().zip(&self.listeners) {
+                let _ = write!(config, "listener {port} 127.0.0.1\n{settings}\n");
+            }
             fs::write(broker.directory.join("mosquitto.conf"), config)
                 .expect("the configuration is written");
             match broker.launch() {

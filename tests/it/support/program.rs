@@ -1,5 +1,6 @@
 //! A program as its user has it: started, watched by what it prints, sent signals, waited for.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -43,18 +44,31 @@ impl Program {
     /// Runs `body` in a process of its own, which runs nothing but the calling test, and returns that
     /// process. In that process itself this does not return.
     pub(crate) fn role(test: &str, body: impl FnOnce() -> i32) -> Program {
+        Program::role_in(test, &[], body)
+    }
+
+    /// The same, with these variables in the environment of that process.
+    pub(crate) fn role_in(
+        test: &str,
+        environment: &[(&str, &OsStr)],
+        body: impl FnOnce() -> i32,
+    ) -> Program {
         if std::env::var_os(ROLE).is_some() {
             std::process::exit(body());
         }
-        Program::again(test, "1")
+        Program::again_in(test, "1", environment)
     }
 
     /// Runs the calling test in a process of its own, where `told` gives what is told here.
     pub(crate) fn again(test: &str, what: &str) -> Program {
+        Program::again_in(test, what, &[])
+    }
+
+    fn again_in(test: &str, what: &str, environment: &[(&str, &OsStr)]) -> Program {
         let this = std::env::current_exe().expect("a running program has a path");
         let mut command = Command::new(this);
         command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
-        Program::spawn(command.env(ROLE, what))
+        Program::spawn(command.envs(environment.iter().copied()).env(ROLE, what))
     }
 
     /// What `again` was told; `None` in the process of the test itself.

@@ -1,0 +1,88 @@
+//! What an error of TLS means: a certificate, which stays what it is, or something that may pass.
+
+use std::{error::Error, io};
+
+use rustls::{AlertDescription, CertificateError};
+
+use crate::{client::tls::Unacceptable, supervise::cause::Cause};
+
+/// TLS did not come about.
+pub(super) fn handshake(address: String, error: &(dyn Error + 'static)) -> Cause {
+    match within(&address, error) {
+        Some(cause) => cause,
+        None => Cause::Tls {
+            address,
+            message: error.to_string(),
+        },
+    }
+}
+
+/// What an error of reading, writing or a handshake means, if it is one of TLS, however deep.
+pub(super) fn within(address: &str, error: &(dyn Error + 'static)) -> Option<Cause> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls) = error.downcast_ref() {
+            return Some(cause(address.to_owned(), rustls));
+        }
+        next = match error.downcast_ref::<io::Error>() {
+            // Its `source` passes over what it wraps.
+            Some(error) => error.get_ref().map(|inner| inner as _),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+fn cause(address: String, error: &rustls::Error) -> Cause {
+    match certificate(error) {
+        Some(message) => Cause::Certificate { address, message },
+        None => Cause::Tls {
+            address,
+            message: error.to_string(),
+        },
+    }
+}
+
+/// Which certificate is refused and why, if that is what the error is about.
+fn certificate(error: &rustls::Error) -> Option<String> {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+            let text = other
+                .0
+                .downcast_ref::<Unacceptable>()
+                .map(ToString::to_string);
+            Some(text.unwrap_or_else(|| other.to_string()))
+        }
+        rustls::Error::InvalidCertificate(error) => Some(format!(
+            "the broker's certificate can't be accepted: {error}"
+        )),
+        rustls::Error::NoCertificatesPresented => {
+            Some("the broker shows no certificate".to_owned())
+        }
+        rustls::Error::AlertReceived(alert) => refused_by_broker(*alert).map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// What the broker says of the client's certificate (RFC 8446, section 6.2).
+fn refused_by_broker(alert: AlertDescription) -> Option<&'static str> {
+    Some(match alert {
+        AlertDescription::CertificateRequired => {
+            "the broker asks for a client certificate, and none was given"
+        }
+        AlertDescription::CertificateExpired => {
+            "the broker says that the client's certificate has expired"
+        }
+        AlertDescription::CertificateRevoked => {
+            "the broker says that the client's certificate is revoked"
+        }
+        AlertDescription::UnknownCA => {
+            "the broker does not trust who issued the client's certificate"
+        }
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::AccessDenied => "the broker does not accept the client's certificate",
+        _ => return None,
+    })
+}

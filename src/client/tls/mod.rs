@@ -1,0 +1,76 @@
+//! TLS configurations: one for all clients with equal settings, loaded when a fleet starts.
+
+#[cfg(feature = "tls")]
+mod load;
+#[cfg(feature = "tls")]
+mod verify;
+
+use std::collections::HashMap;
+
+use crate::spec::tls::{Tls, TlsError};
+
+#[cfg(feature = "tls")]
+pub(crate) use verify::Unacceptable;
+
+/// What rustls needs, shared by all connections that use it.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsConfig {
+    #[cfg(feature = "tls")]
+    pub(crate) rustls: std::sync::Arc<rustls::ClientConfig>,
+    /// Told to the broker instead of the host, where that is possible.
+    #[cfg_attr(not(feature = "websocket"), expect(dead_code))]
+    pub(crate) server_name: Option<String>,
+}
+
+/// The configurations that are loaded already.
+#[derive(Debug, Default)]
+pub(crate) struct TlsConfigs(HashMap<Tls, TlsConfig>);
+
+impl TlsConfigs {
+    /// The configuration for these settings. Reads files.
+    pub(crate) fn get(&mut self, tls: &Tls) -> Result<TlsConfig, TlsError> {
+        if let Some(config) = self.0.get(tls) {
+            return Ok(config.clone());
+        }
+        let config = Self::load(tls)?;
+        self.0.insert(tls.clone(), config.clone());
+        Ok(config)
+    }
+
+    #[cfg(feature = "tls")]
+    fn load(tls: &Tls) -> Result<TlsConfig, TlsError> {
+        Ok(TlsConfig {
+            rustls: std::sync::Arc::new(load::load(tls)?),
+            server_name: tls.server_name.clone(),
+        })
+    }
+
+    /// Without the feature no URL asks for TLS.
+    #[cfg(not(feature = "tls"))]
+    fn load(_: &Tls) -> Result<TlsConfig, TlsError> {
+        Err(TlsError::NotUsed)
+    }
+}
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn equal_settings_share_a_configuration() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["ca.example".to_owned()]).unwrap();
+        let name = format!("mqtt-fleet-ca-{}.pem", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        std::fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
+        let mut configs = TlsConfigs::default();
+        let first = configs.get(&Tls::ca_file(&file)).unwrap();
+        let other = configs.get(&Tls::ca_file(&file).alpn(["mqtt"])).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let again = configs.get(&Tls::ca_file(&file)).unwrap();
+        assert!(Arc::ptr_eq(&first.rustls, &again.rustls));
+        assert!(!Arc::ptr_eq(&first.rustls, &other.rustls));
+    }
+}
