@@ -5,7 +5,6 @@
 pub(crate) const HEAD: usize = 20;
 
 pub(crate) const CONNECT: u8 = 1;
-pub(crate) const CONNACK: u8 = 2;
 pub(crate) const PUBLISH: u8 = 3;
 pub(crate) const PUBACK: u8 = 4;
 pub(crate) const SUBSCRIBE: u8 = 8;

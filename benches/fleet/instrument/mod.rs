@@ -16,6 +16,7 @@ use std::{
 };
 
 use mio::{Events, Interest, Poll, Registry, Token, net::TcpListener};
+use socket2::{Domain, Socket, Type};
 
 use crate::{
     Result,
@@ -32,6 +33,9 @@ const COMMANDS: Token = Token(3);
 const CREDITS: Token = Token(4);
 /// The tokens of connections follow.
 const FIRST: usize = 5;
+
+/// So many connects at once: beyond it the kernel makes a client wait for a second.
+const BACKLOG: i32 = 4_096;
 
 /// What the instrument is to do; the same for all connections.
 pub(crate) struct Plan {
@@ -62,7 +66,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     let mut poll = Poll::new()?;
     let listen = |token| -> io::Result<TcpListener> {
-        let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        let mut listener = TcpListener::from_std(socket.into());
         poll.registry()
             .register(&mut listener, token, Interest::READABLE)?;
         Ok(listener)

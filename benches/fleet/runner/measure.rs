@@ -77,7 +77,7 @@ pub(crate) fn measure(
         Scenario::Echo => "echo",
         Scenario::Receive | Scenario::Paced | Scenario::Crowd => "receive",
     };
-    let mut command = member.command()?;
+    let mut command = options.available.command(member)?;
     command.args([
         format!("kind={kind}"),
         format!("port={}", instrument.port),

@@ -35,7 +35,7 @@ pub(crate) struct Options {
     pub(crate) svg: Option<PathBuf>,
     pub(crate) floors: bool,
     pub(crate) help: bool,
-    pub(crate) peers: Vec<String>,
+    peers: Vec<String>,
     pub(crate) available: Available,
     scenarios: Vec<String>,
     clients: Vec<usize>,
@@ -92,11 +92,12 @@ impl Options {
         }
         options.rounds = options.rounds.max(1);
         options.peers = peers.split(',').map(str::to_owned).collect();
+        options.available = Available::find(|peer| options.wants(peer));
         Ok(options)
     }
 
     /// Whether a peer was asked for.
-    pub(crate) fn wants(&self, peer: &str) -> bool {
+    fn wants(&self, peer: &str) -> bool {
         self.peers.iter().any(|it| it == peer || it == "all")
     }
 

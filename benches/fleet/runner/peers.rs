@@ -1,6 +1,10 @@
 //! Who is measured: how each one is called and started, and which ones this machine has.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::Result;
 
@@ -70,30 +74,155 @@ impl Member {
         matches!(self, Self::Ours(_))
     }
 
-    /// The command that starts it; it takes a job's arguments.
-    pub(crate) fn command(self) -> Result<Command> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("subject");
+    /// Which of its program's clients it is.
+    fn variant(self) -> &'static str {
         match self {
-            Self::Bare => command.arg("client=bare"),
-            Self::Ours(workers) => command.args(["client=ours", &format!("workers={workers}")]),
-            Self::Raw => command.arg("client=raw"),
-            other => return Err(format!("{} has no program", other.name()).into()),
-        };
-        Ok(command)
+            Self::Bare => "bare",
+            Self::Ours(_) => "ours",
+            Self::Raw => "raw",
+            Self::Symqtt => "symqtt",
+            Self::SymqttQueue => "symqtt-queue",
+            Self::Next => "next",
+            Self::NextQueue => "next-queue",
+            Self::Mosquitto | Self::PahoC | Self::Python => "only",
+        }
+    }
+
+    /// Whether it has to work: a peer's failure is no regression of ours.
+    pub(crate) fn is_guarded(self) -> bool {
+        matches!(self, Self::Bare | Self::Ours(_))
+    }
+
+    fn is_ours(self) -> bool {
+        matches!(self, Self::Bare | Self::Ours(_) | Self::Raw)
     }
 }
+
+/// The peers, and who belongs to each.
+const PEERS: [(&str, &[Member]); 5] = [
+    ("mosquitto", &[Member::Mosquitto]),
+    ("paho-c", &[Member::PahoC]),
+    ("python", &[Member::Python]),
+    ("symqtt", &[Member::Symqtt, Member::SymqttQueue]),
+    ("next", &[Member::Next, Member::NextQueue]),
+];
 
 /// The programs of the peers that are not in this one.
 #[derive(Debug, Default)]
 pub(crate) struct Available {
-    programs: Vec<(Member, PathBuf)>,
+    programs: Vec<(Member, Vec<PathBuf>)>,
+    /// Those that are not measured, and why.
     pub(crate) missing: Vec<String>,
 }
 
 impl Available {
-    pub(crate) fn has(&self, member: Member) -> bool {
-        matches!(member, Member::Bare | Member::Ours(_) | Member::Raw)
-            || self.programs.iter().any(|(it, _)| *it == member)
+    /// Builds what is wanted and can be built here.
+    pub(crate) fn find(wants: impl Fn(&str) -> bool) -> Self {
+        let mut found = Self::default();
+        for (peer, members) in PEERS {
+            if !wants(peer) {
+                found.missing.push(format!("{peer}: not asked for"));
+                continue;
+            }
+            let program = match peer {
+                "mosquitto" => compiled("mosquitto", "mosquitto"),
+                "paho-c" => compiled("paho", "paho-mqtt3c"),
+                "python" => interpreted(),
+                _ => crate_of_peers(),
+            };
+            match program {
+                Ok(program) => {
+                    let programs = members.iter().map(|member| (*member, program.clone()));
+                    found.programs.extend(programs);
+                }
+                Err(error) => found.missing.push(format!("{peer}: {error}")),
+            }
+        }
+        if !wants("raw") {
+            found.missing.push("raw: not asked for".to_owned());
+        }
+        found
     }
+
+    pub(crate) fn has(&self, member: Member) -> bool {
+        member.is_ours() || self.programs.iter().any(|(it, _)| *it == member)
+    }
+
+    /// The command that starts a member; it takes a job's arguments.
+    pub(crate) fn command(&self, member: Member) -> Result<Command> {
+        let own = (member, vec![std::env::current_exe()?, "subject".into()]);
+        let found = self.programs.iter().find(|(it, _)| *it == member);
+        let (_, program) = found.unwrap_or(&own);
+        let (first, rest) = program.split_first().ok_or("a member without a program")?;
+        let mut command = Command::new(first);
+        command.args(rest);
+        command.arg(format!("client={}", member.variant()));
+        if let Member::Ours(workers) = member {
+            command.arg(format!("workers={workers}"));
+        }
+        Ok(command)
+    }
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers")
+}
+
+/// Where the peers' programs are built: beside this one's directory.
+fn programs() -> Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    let target = this.parent().and_then(Path::parent);
+    let programs = target.ok_or("no place to build in")?.join("bench-peers");
+    fs::create_dir_all(&programs)?;
+    Ok(programs)
+}
+
+/// A program in C over an installed library.
+fn compiled(name: &str, library: &str) -> Result<Vec<PathBuf>> {
+    let program = programs()?.join(name);
+    let mut command = Command::new("cc");
+    command.args(["-O2", "-o"]).arg(&program);
+    command.arg(sources().join(name).with_extension("c"));
+    command.arg(format!("-l{library}")).arg("-lpthread");
+    succeeded(&mut command)?;
+    Ok(vec![program])
+}
+
+/// Python with paho-mqtt: the one that is found first, or the system's.
+fn interpreted() -> Result<Vec<PathBuf>> {
+    let script = sources().join("python/demo2.py");
+    let mut last = Err("no python3".into());
+    for python in ["python3", "/usr/bin/python3"] {
+        last = succeeded(Command::new(python).args(["-c", "import paho.mqtt.client"]));
+        if last.is_ok() {
+            return Ok(vec![python.into(), script]);
+        }
+    }
+    last.map(|()| Vec::new())
+}
+
+/// The crate of the Rust peers, which has a lock file of its own.
+fn crate_of_peers() -> Result<Vec<PathBuf>> {
+    let target = programs()?.join("rust");
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--locked", "--release", "--manifest-path"]);
+    command.arg(sources().join("rust/Cargo.toml"));
+    command.arg("--target-dir").arg(&target);
+    succeeded(&mut command)?;
+    Ok(vec![target.join("release/peers")])
+}
+
+/// Runs a command; the error is what it said last.
+fn succeeded(command: &mut Command) -> Result<()> {
+    let output = command.output().map_err(|error| {
+        let program = command.get_program().to_string_lossy();
+        format!("{program}: {error}")
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let errors = said.lines().filter(|line| line.contains("rror"));
+    Err(errors.last().unwrap_or("failed").trim().to_owned().into())
 }

@@ -1,0 +1,80 @@
+/* libmosquitto with a thread for each client (mosquitto_loop_start); the callback counts. */
+#include <mosquitto.h>
+#include <semaphore.h>
+
+#include "peer.h"
+
+/* What was published and is not done yet: as much as rumqttc's channel takes. Without a bound the
+ * library's queue would only grow. */
+#define QUEUE 1000
+
+static struct mosquitto *clients[MOST_CLIENTS];
+static sem_t room[MOST_CLIENTS];
+
+static void on_connect(struct mosquitto *client, void *data, int code)
+{
+    if (code)
+        fail("refused", code);
+    mosquitto_subscribe(client, NULL, topics[(intptr_t)data], job.qos);
+}
+
+static void on_subscribe(struct mosquitto *client, void *data, int id, int count, const int *granted)
+{
+    (void)client, (void)data, (void)id, (void)count, (void)granted;
+    subscribed();
+}
+
+static void on_message(struct mosquitto *client, void *data, const struct mosquitto_message *message)
+{
+    (void)client, (void)data;
+    received(message->payload, message->payloadlen);
+}
+
+static void on_publish(struct mosquitto *client, void *data, int id)
+{
+    (void)client, (void)id;
+    sem_post(&room[(intptr_t)data]);
+}
+
+static void client_start(int i)
+{
+    char id[16];
+    snprintf(id, sizeof id, "c%d", i);
+    struct mosquitto *client = mosquitto_new(id, true, (void *)(intptr_t)i);
+    clients[i] = client;
+    sem_init(&room[i], 0, QUEUE);
+    mosquitto_int_option(client, MOSQ_OPT_TCP_NODELAY, 1);
+    mosquitto_max_inflight_messages_set(client, (unsigned)job.window);
+    mosquitto_connect_callback_set(client, on_connect);
+    mosquitto_subscribe_callback_set(client, on_subscribe);
+    mosquitto_message_callback_set(client, on_message);
+    mosquitto_publish_callback_set(client, on_publish);
+    int code = mosquitto_connect(client, "127.0.0.1", job.port, KEEP_ALIVE);
+    if (code)
+        fail("no connection", code);
+    code = mosquitto_loop_start(client);
+    if (code)
+        fail("no thread", code);
+}
+
+static int client_publish(int i, const char *topic, const void *payload, int length)
+{
+    sem_wait(&room[i]);
+    if (!mosquitto_publish(clients[i], NULL, topic, length, payload, job.qos, false))
+        return 1;
+    sem_post(&room[i]);
+    return 0;
+}
+
+static void client_stop(int i)
+{
+    mosquitto_disconnect(clients[i]);
+    mosquitto_loop_stop(clients[i], false);
+    mosquitto_destroy(clients[i]);
+}
+
+int main(int count, char **arguments)
+{
+    mosquitto_lib_init();
+    return run(count, arguments);
+}
