@@ -11,11 +11,17 @@
 static struct mosquitto *clients[MOST_CLIENTS];
 static sem_t room[MOST_CLIENTS];
 
+/* A client's number; its data is one more, for no data means the library's own. */
+static int number(const void *data)
+{
+    return (int)(intptr_t)data - 1;
+}
+
 static void on_connect(struct mosquitto *client, void *data, int code)
 {
     if (code)
         fail("refused", code);
-    mosquitto_subscribe(client, NULL, topics[(intptr_t)data], job.qos);
+    mosquitto_subscribe(client, NULL, topics[number(data)], job.qos);
 }
 
 static void on_subscribe(struct mosquitto *client, void *data, int id, int count, const int *granted)
@@ -33,14 +39,14 @@ static void on_message(struct mosquitto *client, void *data, const struct mosqui
 static void on_publish(struct mosquitto *client, void *data, int id)
 {
     (void)client, (void)id;
-    sem_post(&room[(intptr_t)data]);
+    sem_post(&room[number(data)]);
 }
 
 static void client_start(int i)
 {
     char id[16];
     snprintf(id, sizeof id, "c%d", i);
-    struct mosquitto *client = mosquitto_new(id, true, (void *)(intptr_t)i);
+    struct mosquitto *client = mosquitto_new(id, true, (void *)(intptr_t)(i + 1));
     clients[i] = client;
     sem_init(&room[i], 0, QUEUE);
     mosquitto_int_option(client, MOSQ_OPT_TCP_NODELAY, 1);
