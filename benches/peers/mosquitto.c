@@ -1,15 +1,19 @@
 /* libmosquitto with a thread for each client (mosquitto_loop_start); the callback counts. */
 #include <mosquitto.h>
-#include <semaphore.h>
 
 #include "peer.h"
 
 /* What was published and is not done yet: as much as rumqttc's channel takes. Without a bound the
- * library's queue would only grow. */
+ * library's queue would only grow. Who waits for room waits until half of it is free, so that not
+ * every message costs a switch of threads. */
 #define QUEUE 1000
 
 static struct mosquitto *clients[MOST_CLIENTS];
-static sem_t room[MOST_CLIENTS];
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t free;
+    int outstanding, waiting;
+} rooms[MOST_CLIENTS];
 
 /* A client's number; its data is one more, for no data means the library's own. */
 static int number(const void *data)
@@ -39,7 +43,13 @@ static void on_message(struct mosquitto *client, void *data, const struct mosqui
 static void on_publish(struct mosquitto *client, void *data, int id)
 {
     (void)client, (void)id;
-    sem_post(&room[number(data)]);
+    int i = number(data);
+    int left = __atomic_sub_fetch(&rooms[i].outstanding, 1, __ATOMIC_SEQ_CST);
+    if (left <= QUEUE / 2 && __atomic_load_n(&rooms[i].waiting, __ATOMIC_SEQ_CST)) {
+        pthread_mutex_lock(&rooms[i].lock);
+        pthread_cond_signal(&rooms[i].free);
+        pthread_mutex_unlock(&rooms[i].lock);
+    }
 }
 
 static void client_start(int i)
@@ -48,7 +58,8 @@ static void client_start(int i)
     snprintf(id, sizeof id, "c%d", i);
     struct mosquitto *client = mosquitto_new(id, true, (void *)(intptr_t)(i + 1));
     clients[i] = client;
-    sem_init(&room[i], 0, QUEUE);
+    pthread_mutex_init(&rooms[i].lock, NULL);
+    pthread_cond_init(&rooms[i].free, NULL);
     mosquitto_int_option(client, MOSQ_OPT_TCP_NODELAY, 1);
     mosquitto_max_inflight_messages_set(client, (unsigned)job.window);
     mosquitto_connect_callback_set(client, on_connect);
@@ -65,10 +76,17 @@ static void client_start(int i)
 
 static int client_publish(int i, const char *topic, const void *payload, int length)
 {
-    sem_wait(&room[i]);
+    if (__atomic_add_fetch(&rooms[i].outstanding, 1, __ATOMIC_SEQ_CST) > QUEUE) {
+        pthread_mutex_lock(&rooms[i].lock);
+        __atomic_store_n(&rooms[i].waiting, 1, __ATOMIC_SEQ_CST);
+        while (__atomic_load_n(&rooms[i].outstanding, __ATOMIC_SEQ_CST) > QUEUE / 2)
+            pthread_cond_wait(&rooms[i].free, &rooms[i].lock);
+        __atomic_store_n(&rooms[i].waiting, 0, __ATOMIC_SEQ_CST);
+        pthread_mutex_unlock(&rooms[i].lock);
+    }
     if (!mosquitto_publish(clients[i], NULL, topic, length, payload, job.qos, false))
         return 1;
-    sem_post(&room[i]);
+    __atomic_sub_fetch(&rooms[i].outstanding, 1, __ATOMIC_SEQ_CST);
     return 0;
 }
 
