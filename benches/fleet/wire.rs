@@ -155,15 +155,14 @@ impl Run {
         intended: impl Fn(u64) -> u64,
     ) -> &[u8] {
         let count = usize::try_from(count.min(self.capacity())).unwrap_or(0);
-        let mut number = sequence;
-        for packet in self.bytes.chunks_exact_mut(self.packet).take(count) {
+        let packets = self.bytes.chunks_exact_mut(self.packet).take(count);
+        for (number, packet) in (sequence..).zip(packets) {
             if let Some(at) = self.id_at {
                 packet[at..at + 2].copy_from_slice(&id_of(number).to_be_bytes());
             }
             let at = self.payload_at;
             packet[at..at + 8].copy_from_slice(&number.to_le_bytes());
             packet[at + 8..at + 16].copy_from_slice(&intended(number).to_le_bytes());
-            number += 1;
         }
         &self.bytes[..count * self.packet]
     }

@@ -5,7 +5,12 @@
 use std::{fs, path::Path};
 
 use super::{
-    compare::Compared, machine, options::Options, scenario::Scenario, table, targets::{self, Verdict},
+    compare::Compared,
+    machine,
+    options::Options,
+    scenario::Scenario,
+    table,
+    targets::{self, Verdict},
 };
 use crate::Result;
 
@@ -29,7 +34,11 @@ pub(crate) fn update(
     }
     let lines = targets::lines(verdicts);
     if !lines.is_empty() {
-        replace(&mut text, "targets", &table::markdown(&targets::titles(), &lines))?;
+        replace(
+            &mut text,
+            "targets",
+            &table::markdown(&targets::titles(), &lines),
+        )?;
     }
     replace(&mut text, "machine", &facts(options))?;
     Ok(fs::write(path, text)?)
@@ -52,7 +61,10 @@ fn facts(options: &Options) -> String {
 }
 
 fn replace(text: &mut String, name: &str, block: &str) -> Result<()> {
-    let (begin, end) = (format!("<!-- bench:{name} -->"), format!("<!-- /bench:{name} -->"));
+    let (begin, end) = (
+        format!("<!-- bench:{name} -->"),
+        format!("<!-- /bench:{name} -->"),
+    );
     let missing = || format!("the document has no {begin} and {end}");
     let from = text.find(&begin).ok_or_else(missing)? + begin.len();
     let to = text[from..].find(&end).ok_or_else(missing)? + from;

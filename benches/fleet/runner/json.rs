@@ -7,7 +7,12 @@ pub(crate) fn document(all: &[Compared], options: &Options) -> String {
         .iter()
         .map(|(name, value)| format!("{}: {}", quoted(name), quoted(value)))
         .collect();
-    let missing: Vec<String> = options.available.missing.iter().map(|it| quoted(it)).collect();
+    let missing: Vec<String> = options
+        .available
+        .missing
+        .iter()
+        .map(|it| quoted(it))
+        .collect();
     let cells: Vec<String> = all.iter().map(cell).collect();
     format!(
         "{{\n\"machine\": {{{}}},\n\"seconds\": {},\n\"missing\": [{}],\n\"cells\": [\n{}\n]\n}}\n",

@@ -14,7 +14,11 @@ pub(crate) fn facts() -> Vec<(&'static str, String)> {
     let kernel = kernel.map_or_else(|_| unknown(), |it| it.trim().to_owned());
     let huge = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
     let huge = huge.unwrap_or_default();
-    let huge = huge.split(['[', ']']).nth(1).unwrap_or("unknown").to_owned();
+    let huge = huge
+        .split(['[', ']'])
+        .nth(1)
+        .unwrap_or("unknown")
+        .to_owned();
     vec![
         ("processor", cpu),
         ("cores", cores),

@@ -223,6 +223,6 @@ fn succeeded(command: &mut Command) -> Result<()> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let errors = said.lines().filter(|line| line.contains("rror"));
-    Err(errors.last().unwrap_or("failed").trim().to_owned().into())
+    let last = said.lines().rfind(|line| line.contains("rror"));
+    Err(last.unwrap_or("failed").trim().to_owned().into())
 }

@@ -161,7 +161,10 @@ impl Target {
                 let found = compared.ratio(self.member, to, self.metric)?;
                 (found, format!(" of {}", to.name()))
             }
-            To::Itself => (compared.row(self.member)?.value(self.metric)?, String::new()),
+            To::Itself => (
+                compared.row(self.member)?.value(self.metric)?,
+                String::new(),
+            ),
             To::Clients(clients) => {
                 let few = all.iter().find(|it| {
                     it.cell.scenario == self.scenario

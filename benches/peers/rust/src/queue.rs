@@ -7,7 +7,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::{
     Result,
-    subject::{check::Check, job::{Job, Kind}},
+    subject::{
+        check::Check,
+        job::{Job, Kind},
+    },
     wire,
 };
 
