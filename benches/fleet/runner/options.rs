@@ -18,7 +18,7 @@ cargo bench [--] [options]
   --peers LIST       of raw,mosquitto,paho-c,python,symqtt,next; or all, or none
                      (all; --quick: raw,mosquitto)
   --rounds N         how often each pair is measured (7; --quick: 3)
-  --seconds S        how long each measurement lasts after its warm-up (1; --quick: 0.3)
+  --seconds S        how long each measurement lasts after its warm-up (1; --quick: 0.25)
   --json FILE        writes every measurement
   --markdown FILE    writes the tables between the markers of this file
   --svg DIRECTORY    writes the plots
@@ -51,8 +51,8 @@ impl Options {
         let mut options = Self {
             quick,
             rounds: if quick { 3 } else { 7 },
-            warm_up: Duration::from_millis(if quick { 150 } else { 400 }),
-            duration: Duration::from_millis(if quick { 300 } else { 1_000 }),
+            warm_up: Duration::from_millis(if quick { 100 } else { 400 }),
+            duration: Duration::from_millis(if quick { 250 } else { 1_000 }),
             json: None,
             markdown: None,
             svg: None,
@@ -104,7 +104,11 @@ impl Options {
     pub(crate) fn has_member(&self, member: Member, clients: usize) -> bool {
         let wanted = member.peer().is_none_or(|peer| self.wants(peer));
         // With two workers, one client's single topic is still handled by one.
-        let useful = member != Member::Ours(2) || clients > 1 && !(self.quick && clients < 100);
+        let useful = match member {
+            Member::Ours(2) => clients > 1 && !(self.quick && clients < 100),
+            Member::Mosquitto => !self.quick || clients == 1,
+            _ => true,
+        };
         wanted && useful && clients <= member.most_clients() && self.available.has(member)
     }
 

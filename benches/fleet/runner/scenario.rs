@@ -146,11 +146,12 @@ pub(crate) fn cells(options: &Options) -> Vec<Cell> {
         WINDOW,
         &[Bare, Ours(1), Ours(2), Raw],
     );
-    let crowd = [Bare, Ours(1), Raw, Mosquitto, PahoC, Python];
+    // Without workers: clients and the caller are all its threads.
+    let crowd = [Bare, Ours(0), Raw, Mosquitto, PahoC, Python];
     add(
         Scenario::Crowd,
         1,
-        if options.quick { 300 } else { 1_000 },
+        if options.quick { 200 } else { 1_000 },
         WINDOW,
         &crowd,
     );
