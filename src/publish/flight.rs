@@ -15,7 +15,7 @@ pub(crate) struct Flying {
     pub(crate) slot: Option<Arc<Slot>>,
     /// The message, where it is ours: a copy for QoS 2 (rumqttc forgets it at PUBREC), and after
     /// a loss the one that rumqttc gave back. In between rumqttc has it.
-    pub(crate) message: Option<Outgoing>,
+    pub(crate) message: Option<Box<Outgoing>>,
     /// QoS 2: PUBREC came, PUBREL follows [MQTT-4.3.3-1].
     pub(crate) released: bool,
 }
@@ -61,7 +61,7 @@ impl Flight {
             .position(packet_id)
             .and_then(|at| self.flying.get_mut(at))
         {
-            flying.message = Some(message);
+            flying.message = Some(Box::new(message));
         }
     }
 
@@ -99,7 +99,10 @@ impl Flight {
                 if message.qos == QoS::ExactlyOnce {
                     flying.message = Some(message.clone());
                 }
-                repeats.push(Repeat::Publish { packet_id, message });
+                repeats.push(Repeat::Publish {
+                    packet_id,
+                    message: *message,
+                });
             } else {
                 lost.push(flying);
                 continue;

@@ -65,7 +65,8 @@ pub(crate) struct Stub {
     /// It was sent on an earlier connection: the broker may have it.
     pub(crate) was_sent: bool,
     /// A copy of a QoS 2 message: rumqttc forgets it at PUBREC, and a lost session needs it.
-    pub(crate) copy: Option<Outgoing>,
+    /// On the heap, so that the many stubs without one stay small.
+    pub(crate) copy: Option<Box<Outgoing>>,
 }
 
 /// An item for the network thread to feed to the encoder. The stub of a publish comes back with

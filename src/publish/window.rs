@@ -94,7 +94,9 @@ impl Window {
 
     /// A publish of QoS 1 or 2 was written; of a repeated one only the repetition counts.
     pub(crate) fn published(&mut self, packet_id: u16, qos: QoS) {
-        if self.is_outstanding(packet_id) {
+        // What follows the last one is free, or it would not have been admitted.
+        let is_next = packet_id == self.last % self.ids + 1;
+        if !is_next && self.is_outstanding(packet_id) {
             return;
         }
         self.last = packet_id;

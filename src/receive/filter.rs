@@ -21,17 +21,36 @@ pub fn topic_matches(filter: &str, topic: &str) -> bool {
     if topic.starts_with('$') && filter.starts_with(['+', '#']) {
         return false;
     }
-    let mut filter_levels = filter.split('/');
-    let mut topic_levels = topic.split('/');
+    let (filter, topic) = (filter.as_bytes(), topic.as_bytes());
+    // Both walked once, by bytes: neither `/` nor a wildcard is ever part of a longer character.
+    let (mut f, mut t) = (0, 0);
     loop {
-        match (filter_levels.next(), topic_levels.next()) {
-            (Some("#"), _) => return true,
-            (Some("+"), Some(_)) => {}
-            (Some(wanted), Some(level)) if wanted == level => {}
+        match (filter.get(f), topic.get(t)) {
+            (Some(b'#'), _) if is_level(filter, f) => return true,
+            (Some(b'+'), _) if is_level(filter, f) => {
+                let rest = topic.get(t..).unwrap_or_default();
+                let level = rest.iter().position(|byte| *byte == b'/');
+                t += level.unwrap_or(rest.len());
+                f += 1;
+            }
+            (Some(wanted), Some(byte)) if wanted == byte => {
+                f += 1;
+                t += 1;
+            }
             (None, None) => return true,
+            // `a/#` matches `a` too.
+            (Some(b'/'), None) => return filter.get(f + 1..) == Some(b"#"),
             _ => return false,
         }
     }
+}
+
+/// Whether the byte at this place is all there is between two slashes.
+fn is_level(filter: &[u8], at: usize) -> bool {
+    let begins = at
+        .checked_sub(1)
+        .is_none_or(|before| filter.get(before) == Some(&b'/'));
+    begins && filter.get(at + 1).is_none_or(|after| *after == b'/')
 }
 
 /// The filter of a shared subscription, or the filter itself.

@@ -17,7 +17,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// All QoS 0 messages that may wait in a subject that has to give credit.
 const QUEUE: u64 = 52_428;
 /// And of each client at least: less would make the source send in driblets.
-const SHARE: u64 = 500;
+const SHARE: u64 = 2_000;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Figures {

@@ -90,7 +90,7 @@ impl Books {
         ahead.identifiers += u16::from(takes_id);
         ahead.publishes += u16::from(takes_id);
         ahead.exactly_once += u16::from(qos == QoS::ExactlyOnce);
-        let copy = (entry.message.qos == QoS::ExactlyOnce).then(|| entry.message.clone());
+        let copy = (entry.message.qos == QoS::ExactlyOnce).then(|| Box::new(entry.message.clone()));
         Some(Parcel {
             item: Item::Publish(entry.message),
             stub: Some(Stub {
@@ -245,7 +245,7 @@ impl Books {
             match flying.message {
                 Some(message) if replay == Replay::Always => {
                     self.publishes.push_front(Entry {
-                        message,
+                        message: *message,
                         slot,
                         accepted_at: None,
                         was_sent: true,
