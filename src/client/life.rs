@@ -83,6 +83,8 @@ impl Life {
             parcels: Vec::new(),
             birth: settings.birth.as_ref().map(|birth| birth.qos),
             on_refused_subscription: settings.refused_subscription,
+            unlucky: 0,
+            bad_luck: 1,
             ending: None,
             on_first_connect: self.on_first_connect,
             answered: false,

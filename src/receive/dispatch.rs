@@ -142,11 +142,13 @@ impl Dispatch {
         Ok(())
     }
 
-    /// The wake-up is over: what it brought goes into the queue.
-    pub(crate) fn hand_over(&mut self) {
+    /// The wake-up is over: what it brought goes into the queue. Says whether workers have
+    /// something to acknowledge.
+    pub(crate) fn hand_over(&mut self) -> bool {
         if self.now.take().is_none() {
-            return;
+            return false;
         }
+        let mut acknowledged = self.tally.acknowledged > 0;
         // Before a worker can take it out: no count falls below zero.
         self.tally.count(&self.source);
         if let Lanes::Ordered(lanes) = &self.lanes {
@@ -154,10 +156,11 @@ impl Dispatch {
                 if let Some(batch) = collected.take() {
                     // Fails when nobody will take messages any more, at the end of the fleet. What
                     // is dropped inside the queue is not acknowledged.
-                    let _ = lane.send(batch);
+                    acknowledged &= lane.send(batch).is_ok();
                 }
             }
         }
+        acknowledged
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -60,6 +61,9 @@ impl Worker {
             if !self.drain(&mut calm) {
                 return;
             }
+            if calm.is_calm() && self.await_batch() {
+                continue;
+            }
             let states = self.states.as_ref().map_or(&none, |(states, _)| states);
             select! {
                 recv(self.lane) -> batch => match batch {
@@ -97,6 +101,20 @@ impl Worker {
                 Err(_) => return true,
             }
         }
+    }
+
+    /// Looks out for the next batch for a moment, and gives way to other threads meanwhile. Says
+    /// whether one is there. Where messages come as fast as they are handled, going to sleep and
+    /// being woken takes longer than handling them.
+    fn await_batch(&self) -> bool {
+        let begun = Instant::now();
+        while self.lane.is_empty() {
+            if begun.elapsed() >= LOOK_OUT {
+                return false;
+            }
+            thread::yield_now();
+        }
+        true
     }
 
     fn tell_states(&self) {
@@ -193,6 +211,9 @@ const QUICK: Duration = Duration::from_micros(10);
 
 /// A batch whose handlers have taken this long is acknowledged so far.
 const MOST_HELD: Duration = Duration::from_micros(500);
+
+/// How long a worker looks out for the next batch before it sleeps.
+const LOOK_OUT: Duration = Duration::from_micros(50);
 
 /// How many messages are handled between two looks at the clock.
 const LOOK_EVERY: usize = 8;

@@ -25,6 +25,13 @@ const SUBACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// into its channel.
 const MOST_WAKE_UPS_FOR_A_BELL: u32 = 32;
 
+/// How long workers are given to acknowledge what was just handed over: a few times as long as it
+/// takes to wake one of them.
+const MOMENT: Duration = Duration::from_micros(200);
+
+/// After moments in vain it is not tried again for twice as many wake-ups each time, up to so many.
+const MOST_BAD_LUCK: u32 = 4_096;
+
 impl Network {
     /// One connection, from CONNACK to its end.
     pub(super) fn session(&mut self, session_present: bool) -> After {
@@ -142,11 +149,29 @@ impl Network {
                     return Ok(());
                 }
             }
-            self.dispatch.hand_over();
+            if self.dispatch.hand_over() {
+                self.give_way();
+            }
             let waiting_since = self.core.subscriptions.lock().waiting_since();
             if waiting_since.is_some_and(|since| since.elapsed() > SUBACK_TIMEOUT) {
                 return Err(Cause::SubackTimeout);
             }
+        }
+    }
+
+    /// Messages were handed over that will be acknowledged. Gives the workers a moment before this
+    /// thread goes to sleep inside rumqttc: quick handlers are done by then, and their
+    /// acknowledgements leave together. Otherwise the first one is the bell and leaves alone, and a
+    /// broker with a small window answers it with a single message. Whatever there is to send ends
+    /// the moment; where handlers take longer it is rarely tried.
+    fn give_way(&mut self) {
+        if self.unlucky > 0 {
+            self.unlucky -= 1;
+        } else if self.core.outbox.await_something(MOMENT) {
+            self.bad_luck = 1;
+        } else {
+            self.bad_luck = (self.bad_luck * 2).min(MOST_BAD_LUCK);
+            self.unlucky = self.bad_luck;
         }
     }
 

@@ -40,6 +40,8 @@ pub(super) struct Books {
     pub(super) draining: bool,
     pub(super) bell: Option<Box<dyn Bell>>,
     pub(super) bell_out: bool,
+    /// The network thread waits for a moment, outside of rumqttc.
+    pub(super) in_a_moment: bool,
     /// What is left of the publish that is the bell.
     pub(super) ringing: Option<Stub>,
     pub(super) controls: VecDeque<Control>,

@@ -13,7 +13,7 @@
 mod books;
 pub(crate) mod network_side;
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{collections::VecDeque, mem, sync::Arc, time::Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -62,6 +62,8 @@ pub(crate) struct Outbox {
     room: Condvar,
     /// Nothing is in progress any more, or no use waiting for it.
     drained: Condvar,
+    /// Something to send, for a network thread that gives others a moment.
+    something: Condvar,
 }
 
 impl Outbox {
@@ -74,6 +76,7 @@ impl Outbox {
                 draining: false,
                 bell: None,
                 bell_out: false,
+                in_a_moment: false,
                 ringing: None,
                 controls: VecDeque::new(),
                 publishes: VecDeque::new(),
@@ -85,6 +88,7 @@ impl Outbox {
             }),
             room: Condvar::new(),
             drained: Condvar::new(),
+            something: Condvar::new(),
         }
     }
 
@@ -214,11 +218,16 @@ impl Outbox {
             inner.end_all();
         }
         inner.listener = Listener::Gone;
+        inner.in_a_moment = false;
+        self.something.notify_one();
         self.room.notify_all();
         self.drained.notify_all();
     }
 
     fn ring_if_asleep(&self, inner: &mut Books) {
+        if mem::take(&mut inner.in_a_moment) {
+            self.something.notify_one();
+        }
         if inner.listener != Listener::Asleep {
             return;
         }

@@ -1,10 +1,18 @@
 //! What the network thread does with the outbox; everything here is called by that thread alone.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use crate::{
     publish::{
         flight::Repeat,
         message::{Control, Item, Outgoing, Parcel, Progress},
-        outbox::{BATCH_BYTES, Bell, Outbox, books::Listener},
+        outbox::{
+            BATCH_BYTES, Bell, Outbox,
+            books::{Books, Listener},
+        },
         receipt::Fate,
         window::{Ahead, Growth},
     },
@@ -170,6 +178,32 @@ impl Outbox {
         // After the last messages have expired, too.
         self.told(&inner);
         Settled::Ready
+    }
+
+    /// Waits until there is something to send, for a moment at most. Says whether there is. The
+    /// first part of the moment it only gives way to other threads: being woken takes longer than
+    /// quick handlers do.
+    pub(crate) fn await_something(&self, at_most: Duration) -> bool {
+        let nothing = |inner: &Books| {
+            inner.controls.is_empty()
+                && inner.publishes.is_empty()
+                && inner.listener == Listener::Awake
+        };
+        let begun = Instant::now();
+        while begun.elapsed() < at_most / 4 {
+            if !nothing(&self.inner.lock()) {
+                return true;
+            }
+            thread::yield_now();
+        }
+        let mut inner = self.inner.lock();
+        if !nothing(&inner) {
+            return true;
+        }
+        inner.in_a_moment = true;
+        let _ = self.something.wait_for(&mut inner, at_most * 3 / 4);
+        inner.in_a_moment = false;
+        !nothing(&inner)
     }
 
     /// The acknowledgements that wait, for a network thread that is about to disconnect.
