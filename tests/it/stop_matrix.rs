@@ -45,7 +45,7 @@ fn unanswered(scheme: &str, change: impl FnOnce(ClientSpec) -> ClientSpec) -> Sc
     let (stream, _) = listener.accept().unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(stream.peek(&mut [0]).unwrap(), 1);
-    scene.held.push(Box::new((listener, stream)));
+    scene.peer = Some(Box::new((listener, stream)));
     scene
 }
 
