@@ -1,14 +1,16 @@
-//! The tutorial's demo1a: the array of dictionaries, in a file. Several brokers, topics, logins.
+//! The tutorial's demo1a: the array of dictionaries, in a file. Several brokers, topics, logins,
+//! transports.
 //!
 //! `cargo run --release --features files --example demo1a -- [--file FILE] [--seconds N]`
 //!
 //! Without `--file` it takes demo1a.toml, which is beside this source, and since nobody has its
-//! brokers, two brokers of the example's own stand in for them: `plant.example` and `cloud.example`
-//! are replaced by their addresses in the text, and nothing else is. The plant's broker knows the
+//! brokers, two brokers of the example's own stand in for them: `plant.example`, and `cloud.example`
+//! with its standby, are replaced by their addresses in the text, and nothing else is. The plant's broker knows the
 //! logins of the file and refuses any other. The file is data; its functions are attached here, by
 //! the names of the clients.
 //!
-//! - `--file FILE`: a file of yours, TOML or JSON, taken as it is; what is received is shown
+//! - `--file FILE`: a file of yours, TOML or JSON, taken as it is; what is received is shown. Brokers
+//!   with `mqtts://`, `ws://` and `wss://` take `--features files,tls,websocket`
 //! - `--seconds N`: ends after N seconds (4); Ctrl-C ends it at any time
 
 use std::{error::Error, process::exit, time::Duration};
@@ -33,7 +35,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => {
             let text = OWN_FILE
                 .replace("plant.example", &plant.addr().to_string())
-                .replace("cloud.example:1884", &cloud.addr().to_string());
+                .replace("cloud.example:1884", &cloud.addr().to_string())
+                .replace("standby.example:1884", &cloud.addr().to_string());
             with_functions(SpecFile::from_toml(&text)?)?
         }
     };

@@ -61,11 +61,18 @@ impl Brokers {
 
     /// The current one's address, and ways to it that are worth an attempt. Blocks as long as the
     /// system's name service does.
-    pub(crate) fn resolve(&mut self) -> Result<(Address, Vec<Hop>), Cause> {
-        match self.candidates.get_mut(self.current) {
+    pub(crate) fn resolve(&self) -> Result<(Address, Vec<Hop>), Cause> {
+        match self.candidates.get(self.current) {
             Some(candidate) => candidate.resolver.resolve(),
             // There always is a first one.
             None => Err(Cause::Closed),
+        }
+    }
+
+    /// This way to the current one is tried now.
+    pub(crate) fn trying(&mut self, hop: &Hop) {
+        if let Some(candidate) = self.candidates.get_mut(self.current) {
+            candidate.resolver.trying(hop);
         }
     }
 
@@ -127,8 +134,12 @@ impl Brokers {
         self.candidates.iter().any(|candidate| !candidate.ruled_out)
     }
 
-    /// A stable connection was lost: the outage begins with the first one, and with all of them.
+    /// A stable connection was lost: the outage begins with the first one, and with all of them;
+    /// of this one's addresses, with the one that it was at.
     pub(crate) fn lost_stable(&mut self) {
+        if let Some(candidate) = self.candidates.get_mut(self.current) {
+            candidate.resolver.was_stable();
+        }
         self.current = 0;
         for candidate in &mut self.candidates {
             candidate.ruled_out = false;

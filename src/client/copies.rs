@@ -7,8 +7,8 @@ use crate::{client::spec::ClientSpec, spec::template};
 /// What [`ClientSpec::times`] makes of a spec: its copies, to be given to
 /// [`FleetBuilder::clients`](crate::FleetBuilder::clients).
 ///
-/// In copy `i` of `n`, `{i}` is filled in with `i`, and the calls of its pub functions are `i / n`
-/// of their interval behind those of copy 0.
+/// In copy `i` of `n`, `{i}` is filled in with `i`, and its pub functions are called for the first
+/// time `i / n` of their interval after its first connection.
 ///
 /// ```
 /// use mqtt_fleet::ClientSpec;

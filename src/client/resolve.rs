@@ -26,18 +26,19 @@ pub(crate) enum Hop {
 #[derive(Debug)]
 pub(crate) struct Resolver {
     address: Address,
-    /// How many attempts there were: each begins with the next address of the name.
-    turn: usize,
+    /// The address that was tried last, and whether a connection to it was stable since.
+    last: Option<(SocketAddr, bool)>,
 }
 
 impl Resolver {
     pub(crate) fn new(address: Address) -> Self {
-        Self { address, turn: 0 }
+        let last = None;
+        Self { address, last }
     }
 
-    /// The ways to the broker, beginning with another one each time. Blocks as long as the
-    /// system's name service does.
-    pub(crate) fn resolve(&mut self) -> Result<(Address, Vec<Hop>), Cause> {
+    /// The ways to the broker, the most promising one first. Blocks as long as the system's name
+    /// service does.
+    pub(crate) fn resolve(&self) -> Result<(Address, Vec<Hop>), Cause> {
         let hops = match &self.address {
             Address::Unix(_) => vec![Hop::File],
             Address::Network {
@@ -46,10 +47,7 @@ impl Resolver {
                 if let Ok(address) = host.parse::<IpAddr>() {
                     vec![Hop::Address(SocketAddr::new(address, *port))]
                 } else {
-                    let mut addresses = look_up(host, *port)?;
-                    let first = self.turn % addresses.len();
-                    addresses.rotate_left(first);
-                    self.turn = self.turn.wrapping_add(1);
+                    let addresses = self.in_turn(look_up(host, *port)?);
                     match scheme {
                         Scheme::Mqtts => vec![Hop::Name],
                         _ => addresses.into_iter().map(Hop::Address).collect(),
@@ -58,6 +56,33 @@ impl Resolver {
             }
         };
         Ok((self.address.clone(), hops))
+    }
+
+    /// This way is tried now. Until more is known, the next attempt begins with the one behind it:
+    /// an address that swallows everything must not use up all attempts.
+    pub(crate) fn trying(&mut self, hop: &Hop) {
+        if let Hop::Address(address) = hop {
+            self.last = Some((*address, false));
+        }
+    }
+
+    /// The connection was stable: the next attempt begins where it was.
+    pub(crate) fn was_stable(&mut self) {
+        if let Some((_, was_stable)) = &mut self.last {
+            *was_stable = true;
+        }
+    }
+
+    /// By the address and not by its place: the name service may give another order each time.
+    fn in_turn(&self, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        if let Some((last, was_stable)) = self.last {
+            if let Some(at) = addresses.iter().position(|address| *address == last) {
+                let first = if was_stable { at } else { at + 1 };
+                let n = addresses.len();
+                addresses.rotate_left(first % n);
+            }
+        }
+        addresses
     }
 }
 
@@ -82,7 +107,7 @@ mod tests {
     use super::*;
 
     fn hops(scheme: Scheme, host: &str) -> Result<Vec<Hop>, Cause> {
-        let mut resolver = Resolver::new(Address::Network {
+        let resolver = Resolver::new(Address::Network {
             scheme,
             host: host.to_owned(),
             port: 7,
@@ -109,6 +134,27 @@ mod tests {
                 .iter()
                 .all(is_loopback)
         );
+    }
+
+    #[test]
+    fn an_address_has_its_turn_until_an_attempt_at_it_fails() {
+        let all: [SocketAddr; 3] = [1, 2, 3].map(|n| SocketAddr::from(([10, 0, 0, n], 7)));
+        let [a, b, c] = all;
+        let mut resolver = Resolver::new(Address::Unix("".into()));
+        assert_eq!(resolver.in_turn(vec![a, b, c]), [a, b, c]);
+        resolver.trying(&Hop::Address(a));
+        assert_eq!(resolver.in_turn(vec![a, b, c]), [b, c, a]);
+        resolver.trying(&Hop::Address(c));
+        assert_eq!(resolver.in_turn(vec![a, b, c]), [a, b, c]);
+        resolver.trying(&Hop::Address(b));
+        resolver.was_stable();
+        for _ in 0..2 {
+            assert_eq!(resolver.in_turn(vec![a, b, c]), [b, c, a]);
+            assert_eq!(resolver.in_turn(vec![c, a, b]), [b, c, a]);
+        }
+        resolver.trying(&Hop::Address(b));
+        assert_eq!(resolver.in_turn(vec![c, b, a]), [a, c, b]);
+        assert_eq!(resolver.in_turn(vec![c, a]), [c, a], "it is gone");
     }
 
     #[test]

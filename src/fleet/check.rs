@@ -2,8 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt::Display,
-    ops::RangeInclusive,
     time::Duration,
 };
 
@@ -12,6 +10,7 @@ use crate::{
     fleet::{
         builder::FleetBuilder,
         error::{Problem, StartError},
+        range::{Checked, LONGEST, at, duration, in_range},
     },
     publish::size::packet_size,
     spec::{
@@ -22,12 +21,6 @@ use crate::{
         topic::{check_filter, check_topic},
     },
 };
-
-/// The longest pause, interval and timeout: clocks can count it, and nobody waits longer.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-
-/// The names by which a spec's fields are called in errors are those of their setters.
-type Checked = Result<(), (&'static str, Problem)>;
 
 /// Checks a builder. What comes out has its placeholders filled in.
 pub(crate) fn check(builder: &FleetBuilder) -> Result<Vec<ClientSpec>, StartError> {
@@ -300,44 +293,4 @@ fn check_functions(spec: &ClientSpec) -> Checked {
         )?;
     }
     Ok(())
-}
-
-fn at<T>(field: &'static str, result: Result<T, impl Into<Problem>>) -> Checked {
-    result.map(drop).map_err(|problem| (field, problem.into()))
-}
-
-fn in_range<T: PartialOrd + Display>(
-    field: &'static str,
-    given: T,
-    range: RangeInclusive<T>,
-    allowed: &'static str,
-) -> Checked {
-    let given_text = given.to_string();
-    ranged(field, &given, &range, given_text, allowed)
-}
-
-fn duration(
-    field: &'static str,
-    given: Duration,
-    range: RangeInclusive<Duration>,
-    allowed: &'static str,
-) -> Checked {
-    ranged(field, &given, &range, format!("{given:?}"), allowed)
-}
-
-fn ranged<T: PartialOrd>(
-    field: &'static str,
-    given: &T,
-    range: &RangeInclusive<T>,
-    given_text: String,
-    allowed: &'static str,
-) -> Checked {
-    if range.contains(given) {
-        return Ok(());
-    }
-    let problem = Problem::OutOfRange {
-        given: given_text,
-        allowed,
-    };
-    Err((field, problem))
 }

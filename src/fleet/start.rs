@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use crossbeam_channel::{Receiver, bounded, unbounded};
+use crossbeam_channel::{Receiver, bounded};
 
 use crate::{
     client::{
         clients::Clients,
         handle::{Client, Core},
         life::Life,
-        spec::{ClientSpec, UserHandler},
+        spec::ClientSpec,
         tls::TlsConfig,
     },
     fleet::{
@@ -17,25 +17,24 @@ use crate::{
         check::check,
         encryption::tls_configs,
         error::StartError,
-        goodbye::forgiven,
+        handling::{failure_sink, guarded, handling},
         plan::Plan,
         publishers::{self, Begins},
+        queue::{Queue, queue},
         running::{Fleet, RunningWorker},
     },
     receive::{
         ack::Release,
         dispatch::{Dispatch, Lanes},
-        handler::{FailureSink, Handling, OnFailure, Route},
+        handler::Handling,
         lane::Batch,
-        message::Message,
         source::Source,
         worker::{Busy, StateCallback, Worker},
     },
     supervise::{
         limits,
         pace::Pacer,
-        panic::caught,
-        state::{Announced, Announcer, StateChange},
+        state::{Announced, Announcer},
         status::Status,
         thread::Thread,
     },
@@ -119,39 +118,6 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
     Ok(fleet)
 }
 
-/// The queue of a fleet: where messages are put in, and where they are taken out.
-struct Queue {
-    lanes: Lanes,
-    pull: Option<Receiver<Message>>,
-    workers: Vec<Receiver<Batch>>,
-}
-
-fn queue(plan: &Plan, unordered: bool) -> Queue {
-    if plan.workers == 0 {
-        let (lane, pull) = unbounded();
-        return Queue {
-            lanes: Lanes::Pull(lane),
-            pull: Some(pull),
-            workers: Vec::new(),
-        };
-    }
-    let (lanes, workers) = match unordered {
-        true => {
-            let (lane, queue) = unbounded();
-            (Lanes::Shared(lane), vec![queue])
-        }
-        false => {
-            let (lanes, queues) = (0..plan.workers).map(|_| unbounded()).unzip();
-            (Lanes::Ordered(lanes), queues)
-        }
-    };
-    Queue {
-        lanes,
-        pull: None,
-        workers,
-    }
-}
-
 fn client(spec: &ClientSpec, announcer: Announcer) -> Client {
     let settings = &spec.settings;
     let brokers = settings
@@ -160,70 +126,6 @@ fn client(spec: &ClientSpec, announcer: Announcer) -> Client {
         .collect();
     let status = Status::new(settings.name.as_str().into(), brokers, announcer);
     Client::new(Arc::new(Core::new(settings, status)))
-}
-
-/// Keeps the first failure of each client and does what the policy says.
-fn failure_sink(clients: &Clients, on_failure: OnFailure) -> FailureSink {
-    let clients = clients.clone();
-    Arc::new(move |index, failure| {
-        let Some(client) = clients.at(index) else {
-            return;
-        };
-        let status = &client.core().status;
-        status.failed(&failure);
-        match on_failure {
-            OnFailure::StopClient => {
-                status.condemn(failure);
-                client.stop();
-            }
-            OnFailure::StopFleet => {
-                status.condemn(failure);
-                clients.stop();
-            }
-            OnFailure::Log | OnFailure::Retry(_) => {}
-        }
-    })
-}
-
-/// A state callback whose panic is logged and ends there.
-fn guarded(callback: StateCallback) -> StateCallback {
-    Arc::new(move |change: &StateChange| {
-        if let Err(panic) = caught(|| callback(change)) {
-            log::error!(
-                "the state callback panicked on {}: {panic}",
-                change.client()
-            );
-        }
-    })
-}
-
-fn handling(
-    builder: &FleetBuilder,
-    specs: &[ClientSpec],
-    clients: &Clients,
-    failed: FailureSink,
-) -> Handling {
-    let routes = |handlers: &[(String, UserHandler)]| -> Vec<Route> {
-        handlers
-            .iter()
-            .map(|(filter, handler)| {
-                let (handler, clients) = (Arc::clone(handler), clients.clone());
-                Route {
-                    filter: filter.clone(),
-                    handler: Arc::new(move |message: &Message| {
-                        forgiven(handler(message, &clients), &clients)
-                    }),
-                }
-            })
-            .collect()
-    };
-    Handling {
-        fleet: routes(&builder.handlers),
-        own: specs.iter().map(|spec| routes(&spec.handlers)).collect(),
-        on_failure: builder.on_failure,
-        dead_letter: builder.dead_letter.clone(),
-        failed,
-    }
 }
 
 fn start_workers(

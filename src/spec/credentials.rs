@@ -30,6 +30,20 @@ pub(crate) enum PasswordPlace {
     File(PathBuf),
 }
 
+impl Credentials {
+    /// The file that the password is in.
+    #[cfg(feature = "files")]
+    pub(crate) fn file(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Self::Stored {
+                place: PasswordPlace::File(path),
+                ..
+            } => Some(path),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

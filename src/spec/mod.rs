@@ -15,4 +15,5 @@ pub(crate) mod settings;
 pub(crate) mod template;
 pub(crate) mod tls;
 pub(crate) mod topic;
+mod url;
 pub(crate) mod will;

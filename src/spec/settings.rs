@@ -106,6 +106,15 @@ impl Settings {
             .any(Address::is_encrypted)
     }
 
+    /// The files that it names.
+    #[cfg(feature = "files")]
+    pub(crate) fn files(&mut self) -> impl Iterator<Item = &mut std::path::PathBuf> {
+        let password = self.credentials.file();
+        password
+            .into_iter()
+            .chain(self.tls.iter_mut().flat_map(Tls::files))
+    }
+
     /// The copy number `i` of a template.
     pub(crate) fn numbered(&self, i: usize) -> Self {
         self.fill(template::number(&self.name, i), |text| {

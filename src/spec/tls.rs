@@ -87,6 +87,26 @@ impl Tls {
         self.server_name = Some(name.into());
         self
     }
+
+    /// The file of those that are trusted, unless it is the system's choice.
+    #[cfg(feature = "serde")]
+    pub(crate) fn ca(&self) -> Option<&PathBuf> {
+        match &self.roots {
+            Roots::System => None,
+            Roots::File(path) => Some(path),
+        }
+    }
+
+    /// The files that it names.
+    #[cfg(feature = "files")]
+    pub(crate) fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let ca = match &mut self.roots {
+            Roots::System => None,
+            Roots::File(path) => Some(path),
+        };
+        let identity = self.identity.iter_mut().flat_map(|(a, b)| [a, b]);
+        ca.into_iter().chain(identity)
+    }
 }
 
 impl Default for Tls {

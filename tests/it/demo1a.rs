@@ -4,9 +4,11 @@ use std::fs;
 
 use mqtt_fleet::testing::TestBroker;
 
+use crate::support::certificates::Certificates;
 use crate::support::fleet::PATIENCE;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::program::Program;
+use crate::tidy::source::read;
 
 /// Fails if a client of the file is missing, is at another broker, can't log in, or has not its function.
 #[test]
@@ -84,6 +86,66 @@ fn a_json_file_on_two_brokers() {
     let (status, output) = program.ended(PATIENCE);
     assert_eq!(status.code(), Some(0), "{output}");
     assert!(!output.contains("left received house/window"), "{output}");
+}
+
+/// Fails if a transport of a file is not spoken, if a file of `tls` is not looked for beside it, if a list is not
+/// tried in turn, or if the comment in the file of the example would not do what it says.
+#[test]
+fn every_transport_in_one_file() {
+    let made = Certificates::new();
+    let ca = made.authority("branch-ca");
+    made.issue(&ca, "right", &["localhost"]);
+    let socket = made.file("mqtt.sock");
+    let shown = made.shown("right");
+    let builder = Mosquitto::builder()
+        .listener(&shown)
+        .listener("protocol websockets")
+        .listener(&format!("protocol websockets\n{shown}"))
+        .setting("listener", &format!("0 {}", socket.display()));
+    let Some(mosquitto) = builder.start() else {
+        return;
+    };
+    let away = TestBroker::start().unwrap();
+    away.stop();
+    let at = |scheme: &str, n: usize| format!("{scheme}://localhost:{}", mosquitto.port_of(n));
+    let own = read("examples/demo1a.toml");
+    let (_, comment) = own.split_once("has all of them:\n").unwrap();
+    let lines = comment.lines().map(|line| line.strip_prefix('#').unwrap());
+    let clients = lines.collect::<Vec<_>>().join("\n");
+    let clients = clients
+        .replace("mqtts://branch.example", &at("mqtts", 0))
+        .replace("\"ws://branch.example", &format!("\"{}", at("ws", 1)))
+        .replace("wss://branch.example", &at("wss", 2))
+        .replace("/run/mosquitto.sock", &socket.display().to_string());
+    let more = format!(
+        "\n[[client]]\nname = 'plain'\nbroker = '{}'\nsubscribe = ['house/#']\n\
+         [[client]]\nname = 'moved'\nbroker = ['{}', '{}']\nsubscribe = ['house/#']\n\
+         tls = {{ca_file = 'branch-ca.pem'}}\n",
+        mosquitto.url(),
+        away.url(),
+        at("wss", 2),
+    );
+    let file = made.write("fleet.toml", clients + &more);
+    let program = Program::example(
+        "demo1a",
+        &["--file", file.to_str().unwrap(), "--seconds", "60"],
+    );
+    program.wait_for("All clients connected", PATIENCE);
+    mosquitto.publish("house/door", "open", 1, false);
+    let brokers = [
+        ("branch", at("mqtts", 0)),
+        ("dashboard", at("ws", 1) + "/mqtt"),
+        ("same-machine", format!("unix://{}", socket.display())),
+        ("plain", format!("127.0.0.1:{}", mosquitto.port())),
+        ("moved", at("wss", 2) + "/mqtt"),
+    ];
+    for (name, broker) in brokers {
+        program.wait_for(&format!("{name} received house/door: open"), PATIENCE);
+        program.wait_for(&format!("{name} at {broker}: connected"), PATIENCE);
+    }
+    program.signal("TERM");
+    let (status, output) = program.ended(PATIENCE);
+    assert_eq!(status.code(), Some(0), "{output}");
 }
 
 /// Fails if a file that can't be used ends in anything but its place on stderr.

@@ -1,15 +1,19 @@
 //! The example `gateway`: whichever side is cut, and when it is killed, nothing is lost and nothing goes round.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use mqtt_fleet::QoS;
 use mqtt_fleet::testing::{Direction, Packet, Seen, Sessions, TestBroker};
+use mqtt_fleet::{ClientSpec, QoS};
 
-use crate::support::fleet::{PATIENCE, n_from};
+use crate::support::certificates::Certificates;
+use crate::support::fleet::{PATIENCE, n_from, start};
+use crate::support::mosquitto::Mosquitto;
 use crate::support::proc::wait_until;
 use crate::support::program::{Program, figure};
+use crate::support::proxy::Proxy;
 use crate::support::receiving::{number, numbered};
 
 const LOCAL: &str = "gateway-site-7-local";
@@ -240,4 +244,76 @@ fn nothing_goes_round() {
     assert_eq!(published(&right), ["site-7/sensors/a"]);
     assert_eq!(published(&left), ["site-8/site-7/sensors/a"]);
     drop(back);
+}
+
+/// Fails when a cloud that is spoken to over TLS is not reached with the authority that is given, when a message
+/// is lost where such a connection is cut, or when one that is meant to go down does not.
+#[test]
+fn the_cloud_may_be_another_transport() {
+    let made = Certificates::new();
+    let ca = made.authority("ca");
+    made.issue(&ca, "right", &["127.0.0.1"]);
+    let builder = Mosquitto::builder().listener(&made.shown("right"));
+    let Some(cloud) = builder.start() else {
+        return;
+    };
+    let witness = ClientSpec::new("witness", cloud.url());
+    let witness = start([witness.subscribe("site-7/sensors/#", QoS::AtLeastOnce)]);
+    witness.wait_subscribed(PATIENCE).unwrap();
+    let wait_arrived = |numbers: &mut BTreeSet<usize>, n: usize| {
+        while numbers.len() < n {
+            let message = witness.messages().recv_timeout(PATIENCE).unwrap();
+            numbers.insert(number(message.payload()));
+        }
+    };
+    let local = TestBroker::start().unwrap();
+    std::thread::scope(|scope| {
+        let encrypted = (Ipv4Addr::LOCALHOST, cloud.port_of(0));
+        let proxy = Proxy::start(scope, encrypted.into(), 1);
+        let cloud_url = proxy.url().replace("mqtt:", "mqtts:");
+        let (local_url, file) = (local.url(), ca.file.display().to_string());
+        let arguments = ["--local", &local_url, "--cloud", &cloud_url, "--ca", &file];
+        let program = Program::example("gateway", &arguments);
+        program.wait_for("local connected, cloud connected", PATIENCE);
+        let mut numbers = BTreeSet::new();
+        publish(&local, 1..=100);
+        wait_arrived(&mut numbers, 30);
+        proxy.end_all();
+        publish(&local, 101..=200);
+        wait_arrived(&mut numbers, 150);
+        proxy.cut_below(1);
+        proxy.end_all();
+        program.wait_for("cloud away", PATIENCE);
+        publish(&local, 201..=250);
+        proxy.cut_below(0);
+        wait_arrived(&mut numbers, 250);
+        assert_eq!(numbers, (1..=250).collect());
+        cloud.publish("site-7/commands/lamp", "on", 1, false);
+        let came = |_: &[_]| local.published("commands/lamp") == ["on"];
+        local.wait_for(came, PATIENCE).unwrap();
+        program.signal("TERM");
+        let (status, output) = program.ended(PATIENCE);
+        assert_eq!(status.code(), Some(0), "{output}");
+        assert!(output.contains(" mqtts://127.0.0.1:"), "{output}");
+    });
+    witness.stop(PATIENCE);
+}
+
+/// Fails when an authority that did not sign for the cloud is taken for one that did.
+#[test]
+fn another_authority_is_not_trusted() {
+    let made = Certificates::new();
+    let (ca, other) = (made.authority("ca"), made.authority("other"));
+    made.issue(&ca, "right", &["127.0.0.1"]);
+    let builder = Mosquitto::builder().listener(&made.shown("right"));
+    let Some(cloud) = builder.start() else {
+        return;
+    };
+    let local = TestBroker::start().unwrap();
+    let cloud_url = format!("mqtts://127.0.0.1:{}", cloud.port_of(0));
+    let (local_url, file) = (local.url(), other.file.display().to_string());
+    let arguments = ["--local", &local_url, "--cloud", &cloud_url, "--ca", &file];
+    let (status, output) = Program::example("gateway", &arguments).ended(PATIENCE);
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(output.contains("is issued by none of"), "{output}");
 }

@@ -1,7 +1,6 @@
 //! The example `service`: what a service manager sees of it, and the unit that it is run by.
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,8 +9,8 @@ use mqtt_fleet::QoS;
 use mqtt_fleet::testing::TestBroker;
 
 use crate::support::fleet::PATIENCE;
-use crate::support::mosquitto::find;
 use crate::support::program::Program;
+use crate::support::world::has;
 use crate::tidy::source::read;
 
 /// A file of one test, removed with it.
@@ -52,29 +51,34 @@ fn service(config: &TempFile) -> Program {
 #[test]
 fn sigterm_ends_it_in_order() {
     let broker = TestBroker::start().unwrap();
-    let text = format!(
-        "# a hall\n\nplant {} sensors/# temp/+ # two\n",
-        broker.url()
-    );
-    let config = TempFile::new("service.conf", &text);
+    // As it is, but for its brokers.
+    let addr = broker.addr().to_string();
+    let text = read("examples/service.toml")
+        .replace("plant.example", &addr)
+        .replace("cloud.example", &addr);
+    let config = TempFile::new("service.toml", &text);
     let program = service(&config);
     let uptime = |_: &[_]| !broker.published("service/plant/uptime").is_empty();
     broker.wait_for(uptime, PATIENCE).unwrap();
     program.wait_for("plant: connected", PATIENCE);
-    for topic in ["sensors/7", "other", "temp/1"] {
+    // Retained, so that it does not matter whether the client was there yet.
+    for topic in ["sensors/7", "other", "sensors/a/b"] {
         broker
-            .publish(topic, QoS::AtLeastOnce, false, "21.5")
+            .publish(topic, QoS::AtLeastOnce, true, "21.5")
             .unwrap();
     }
-    program.wait_for("plant: 4 bytes on temp/1", PATIENCE);
+    program.wait_for("plant: 4 bytes on sensors/7", PATIENCE);
+    program.wait_for("plant: 4 bytes on sensors/a/b", PATIENCE);
+    program.wait_for("bytes on service/plant/uptime", PATIENCE);
+    let born = |_: &[_]| broker.published("service/state") == ["online"];
+    broker.wait_for(born, PATIENCE).unwrap();
     program.signal("TERM");
     let (status, output) = program.ended(PATIENCE);
     assert_eq!(status.code(), Some(0), "{output}");
-    assert!(output.contains("plant: 4 bytes on sensors/7"), "{output}");
     assert!(!output.contains("on other"), "{output}");
     let (_, end) = output.split_once("the end\n").expect("a report");
     assert!(
-        end.contains("1 client, 0 of them with something to report; received 2"),
+        end.contains("2 clients, 0 of them with something to report; received "),
         "{output}"
     );
     assert!(end.contains(" stopped"), "{output}");
@@ -84,7 +88,8 @@ fn sigterm_ends_it_in_order() {
 #[test]
 fn a_broker_that_is_lost_for_good_is_code_1() {
     let broker = TestBroker::start().unwrap();
-    let config = TempFile::new("service.conf", &format!("plant {}\n", broker.url()));
+    let text = format!("[[client]]\nname = 'plant'\nbroker = '{}'\n", broker.url());
+    let config = TempFile::new("service.toml", &text);
     let program = service(&config);
     program.wait_for("plant: connected", PATIENCE);
     broker.stop();
@@ -103,50 +108,73 @@ fn a_broker_that_is_lost_for_good_is_code_1() {
 /// Fails when a wrong file is not told from a failure that another start may mend.
 #[test]
 fn a_wrong_file_is_code_2_and_says_where() {
+    let client = |lines: &str| format!("[[client]]\nname = 'plant'\n{lines}\n");
+    let right = client("broker = 'mqtt://127.0.0.1'");
     let wrong = [
-        ("# a hall\nplant\n", ":2: plant has no broker"),
-        ("plant mqtt://127.0.0.1 a/#/b\n", "plant"),
-        ("plant http://127.0.0.1\n", "plant"),
+        (client(""), ":1:1: client[0].broker: missing field"),
         (
-            "a mqtt://127.0.0.1\na mqtt://127.0.0.1\n",
-            "also that of client \"a\"",
+            client("broker = 'http://127.0.0.1'"),
+            ":3:10: client[0].broker: its scheme 'http'",
         ),
-        ("# nobody\n", "no client"),
+        (
+            right.clone() + "subscribe = ['a/#/b']",
+            ":4:14: client[0].subscribe[0]: ",
+        ),
+        (
+            right.clone() + "window = 5\nwindows = 5",
+            ":5:1: client[0].windows: unknown field",
+        ),
+        (
+            right.clone() + "will = {topic = 'a', payload = '', qos = 3}",
+            ":4:42: client[0].will.qos: ",
+        ),
+        ("client = []".to_owned(), "no client"),
+        (right.clone() + &right, "also that of client \"plant\""),
+        (
+            right + "credentials = {username = 'a', password_file = 'no-such-file'}",
+            "no-such-file",
+        ),
     ];
     for (text, said) in wrong {
-        let config = TempFile::new("wrong.conf", text);
+        let config = TempFile::new("wrong.toml", &text);
         let (status, output) = service(&config).ended(PATIENCE);
         assert_eq!(status.code(), Some(2), "{text}: {output}");
-        assert!(output.contains(said), "{text}: {output}");
+        let said = match said.strip_prefix(':') {
+            Some(place) => format!("{}:{place}", config.path()),
+            None => said.to_owned(),
+        };
+        assert!(output.contains(&said), "{said} in {text}: {output}");
     }
-    let gone = TempFile::new("gone.conf", "");
+    let gone = TempFile::new("gone.toml", "");
     fs::remove_file(&gone.0).unwrap();
     let (status, output) = service(&gone).ended(PATIENCE);
     assert_eq!(status.code(), Some(2), "{output}");
     assert!(output.contains(gone.path()), "{output}");
+    assert!(output.contains("No such file"), "{output}");
+    let other = TempFile::new("service.conf", "");
+    let (status, output) = service(&other).ended(PATIENCE);
+    assert_eq!(status.code(), Some(2), "{output}");
+    assert!(output.contains("ends in .toml or .json"), "{output}");
 }
 
-/// Fails when systemd finds a fault in the unit of docs/OPERATIONS.md.
+/// Fails when systemd finds a fault in the unit of docs/OPERATIONS.md: a line that it does not know, or one
+/// that keeps it from starting.
 #[test]
 fn systemd_takes_the_unit() {
-    let Some(systemd_analyze) = find("systemd-analyze") else {
-        let _ = writeln!(
-            io::stderr(),
-            "systemd_takes_the_unit: skipped, there is no systemd-analyze"
-        );
+    if !has("service::systemd_takes_the_unit", "systemd-analyze") {
         return;
-    };
+    }
     let operations = read("docs/OPERATIONS.md");
     let (_, unit) = operations.split_once("```ini\n").expect("there is a unit");
     let (unit, _) = unit.split_once("```").expect("it ends");
     // It looks whether the program is there, which it is on a machine that has it installed.
-    let installed = "/usr/local/bin/service /etc/service.conf";
+    let installed = "/usr/local/bin/service /etc/service.toml";
     assert!(unit.contains(installed), "{unit}");
-    let here = unit.replace(installed, "/bin/true /etc/service.conf");
+    let here = unit.replace(installed, "/bin/true /etc/service.toml");
     let verify = |unit: &str| {
         let file = TempFile::new("unit.service", unit);
-        let output = Command::new(&systemd_analyze)
-            .args(["verify", file.path()])
+        let output = Command::new("systemd-analyze")
+            .args(["verify", "--man=no", file.path()])
             .output();
         let output = output.expect("systemd-analyze can be run");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

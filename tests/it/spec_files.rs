@@ -7,7 +7,7 @@ use std::time::Duration;
 use mqtt_fleet::testing::TestBroker;
 use mqtt_fleet::{
     ClientSpec, Copies, Fleet, Offline, OutboxOverflow, QoS, RefusedSubscription, Replay, Retry,
-    Session, SpecFile, SpecFileError, StartError, Will,
+    Session, SpecFile, SpecFileError, StartError, Tls, Will,
 };
 
 use crate::support::fleet::{PATIENCE, quick_retry, start, wait_connects};
@@ -18,7 +18,8 @@ const ALL: &str = r#"
 [[client]]
 name = "all-{i}"
 times = 2
-broker = "mqtt://broker:1884"
+broker = ["mqtt://broker:1884", "unix:///run/a%20b.sock", "wss://broker/path"]
+tls = { ca_file = "ca.pem", client_certificate = { certificate = "c.pem", key = "c.key" }, alpn = ["mqtt"], server_name = "b" }
 client_id = "id-{i}"
 keep_alive = "1m 5s"
 session = "kept"
@@ -40,6 +41,14 @@ refused_subscription = "end_client"
 
 fn all() -> ClientSpec {
     ClientSpec::new("all-{i}", "mqtt://broker:1884")
+        .or_broker("unix:///run/a%20b.sock")
+        .or_broker("wss://broker/path")
+        .tls(
+            Tls::ca_file("ca.pem")
+                .client_certificate("c.pem", "c.key")
+                .alpn(["mqtt"])
+                .server_name("b"),
+        )
         .client_id("id-{i}")
         .keep_alive(Duration::from_secs(65))
         .session(Session::Kept)
@@ -92,6 +101,9 @@ fn a_file_says_what_setters_say() {
         shown([bare]),
         shown([ClientSpec::new("plant", "mqtt://user@host")])
     );
+    let system = one("[[client]]\nname = 'a'\nbroker = ['mqtts://h']\ntls = {}");
+    let spec = ClientSpec::new("a", "mqtts://h").tls(Tls::system());
+    assert_eq!(shown([system]), shown([spec]));
     let retries = |text: &str| {
         let file = format!("[[client]]\nname = 'a'\nbroker = 'mqtt://h'\nretry = {text}");
         shown([one(&file)])
@@ -110,9 +122,20 @@ fn a_file_says_what_setters_say() {
 #[test]
 fn what_is_written_reads_as_the_same() {
     let bare = ClientSpec::new("plant", "mqtt://[::1]:1884");
+    let at = |broker: &str| ClientSpec::new("plant", broker);
     for spec in [
         all(),
         bare.clone(),
+        at("mqtts://h"),
+        at("ssl://[::1]:1/"),
+        at("ws://h"),
+        at("ws://h/"),
+        at("wss://h:1/a%20b/c"),
+        at("unix:///a%25%C3%A4/%3F%23"),
+        bare.clone().or_broker("mqtt://h").or_broker(("fe80::1", 7)),
+        at("mqtts://h").tls(Tls::system()),
+        at("mqtts://h").tls(Tls::system().server_name("n")),
+        at("mqtts://h").tls(Tls::ca_file("/ca.pem").alpn(["a", "b"])),
         bare.clone().retry(Retry::forever()),
         bare.clone().retry(Retry::attempts(7)),
         bare.clone().retry(Retry::attempts(7).refusals_too()),
@@ -272,6 +295,31 @@ fn mistakes_in_toml_have_a_place() {
         "client[1].credentials.username",
         "missing field",
     );
+    case(
+        "tls = {client_certificate = {certificate = 'c.pem'}}",
+        (1, 29),
+        "client[1].tls.client_certificate.key",
+        "missing field",
+    );
+    // Of brokers and TLS.
+    case(
+        "tls = {ca = 'ca.pem'}",
+        (1, 8),
+        "client[1].tls.ca",
+        "unknown field",
+    );
+    case(
+        "tls = 'ca.pem'",
+        (1, 7),
+        "client[1].tls",
+        "expected a table with ca_file",
+    );
+    case(
+        "tls = {alpn = 'mqtt'}",
+        (1, 15),
+        "client[1].tls.alpn",
+        "expected a sequence",
+    );
     // A value that can't be.
     case(
         "will = {topic = 'a', payload = '', qos = 3}",
@@ -363,6 +411,16 @@ fn mistakes_in_toml_have_a_place() {
         problem.contains("its scheme 'localhost' is not supported"),
         "{problem}"
     );
+    let (_, key, problem) =
+        whole("[[client]]\nname = 'a'\nbroker = ['mqtt://h', 'mqtt://{i}.example']");
+    assert_eq!(
+        (key.as_str(), problem.as_str()),
+        ("client[0].broker[1]", "it is not a URL"),
+        "no placeholders there"
+    );
+    let (_, key, problem) = whole("[[client]]\nname = 'a'\nbroker = []");
+    assert_eq!(key, "client[0].broker");
+    assert!(problem.contains("invalid length 0"), "{problem}");
     let (line, key, problem) = whole("\n[[clients]]\nname = 'plant'");
     assert_eq!((line, key.as_str()), (2, "clients"), "{problem}");
     let (line, key, problem) = whole("# nothing\n");
@@ -437,7 +495,10 @@ fn no_error_repeats_a_password() {
     for lines in [
         "broker = 's3cret'",
         "broker = 'mqtt://user:s3cret@h:port'",
-        "broker = ['mqtt://user:s3cret@h']",
+        "broker = ['mqtt://user:s3cret@h:port']",
+        "broker = ['mqtt://h', ['mqtt://user:s3cret@h']]",
+        "broker = {url = 'mqtt://user:s3cret@h'}",
+        "broker = 'mqtts://h'\ntls = 'mqtt://user:s3cret@h'",
         "broker = 'mqtt://h'\ncredentials = 'user:s3cret'",
         "broker = 'mqtt://h'\ncredentials = {username = 'u', password = 's3cret', x = 1}",
         "broker = 'mqtt://h'\ncredentials = {username = 'u', password = 's3cret', password_env = 'X'}",
@@ -484,6 +545,8 @@ fn a_password_is_not_written() {
     for spec in [
         plant().credentials("user", "s3cret"),
         ClientSpec::new("plant", "mqtt://user:s3cret@h"),
+        plant().or_broker("mqtt://user:s3cret@h"),
+        plant().or_broker("mqtt://s3cret@h"),
     ] {
         let error = serde_json::to_string(&spec).unwrap_err().to_string();
         assert!(
@@ -494,8 +557,24 @@ fn a_password_is_not_written() {
     }
     let broker = mqtt_fleet::Broker::from("mqtt://user:s3cret@h");
     assert!(serde_json::to_string(&broker).is_err());
-    // Replaced by others, those of the URL are not written either.
-    let spec = ClientSpec::new("plant", "mqtt://user:s3cret@h").password_env("user", "X");
+    // The signature of a signed URL is in its query.
+    let signed = "wss://h/mqtt?signature=s3cret";
+    for error in [
+        serde_json::to_string(&plant().or_broker(signed)).unwrap_err(),
+        serde_json::to_string(&mqtt_fleet::Broker::from(signed)).unwrap_err(),
+    ] {
+        let error = error.to_string();
+        assert!(
+            error.contains("query") && !error.contains("s3cret"),
+            "{error}"
+        );
+    }
+    let odd = serde_json::to_string(&ClientSpec::new("plant", ("no host", 1883)));
+    assert!(odd.unwrap_err().to_string().contains("as a URL"));
+    // Replaced by others, those of the URLs are not written either.
+    let spec = ClientSpec::new("plant", "mqtt://user:s3cret@h")
+        .or_broker("mqtt://user:s3cret@h2")
+        .password_env("user", "X");
     let text = serde_json::to_string(&spec).unwrap();
     assert!(
         text.contains("\"mqtt://h:1883\"") && text.contains("\"X\""),
@@ -638,6 +717,23 @@ fn a_file_is_named_in_its_errors() {
     assert_eq!(SpecFile::read(path).unwrap().names().count(), 1);
 }
 
+/// Fails if a file of `tls` that has no absolute path is looked for anywhere but beside the file that names it.
+#[test]
+fn files_of_tls_are_beside_the_file() {
+    let directory = Directory::new("beside");
+    let path = directory.write(
+        "fleet.toml",
+        "[[client]]\nname = 'a'\nbroker = 'mqtts://h'\n\
+         tls = {ca_file = 'ca.pem', client_certificate = {certificate = 'kept/c.pem', key = '/c.key'}}",
+    );
+    let tls = Tls::ca_file(directory.0.join("ca.pem"))
+        .client_certificate(directory.0.join("kept/c.pem"), "/c.key");
+    assert_eq!(
+        shown(SpecFile::read(path).unwrap()),
+        shown([ClientSpec::new("a", "mqtts://h").tls(tls)])
+    );
+}
+
 /// Fails if the file of the example or a block of docs/SPEC_FILES.md can't be read, if the two formats there say
 /// different things, or if its table of keys is not that of the code.
 #[test]
@@ -653,6 +749,10 @@ fn the_documentation_is_true() {
     let json = SpecFile::from_json(block("json")).unwrap();
     assert_eq!(toml.clone().into_iter().count(), 201);
     assert_eq!(shown(toml), shown(json));
+    for text in document.split("```toml\n").skip(2) {
+        let file = SpecFile::from_toml(text.split_once("```").unwrap().0);
+        assert_eq!(file.unwrap().names().count(), 1);
+    }
     let mut lines: Vec<&str> = block("toml").lines().collect();
     let will = lines
         .iter_mut()

@@ -5,8 +5,9 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use mqtt_fleet::testing::{ConnectReply, Packet, TestBroker};
-use mqtt_fleet::{ClientState, Fleet, PublishErrorKind, QoS, Retry};
+use mqtt_fleet::{ClientSpec, ClientState, Fleet, PublishErrorKind, QoS, Retry, Tls};
 
+use crate::support::certificates::Certificates;
 use crate::support::fleet::{PATIENCE, n_from, quick_retry, wait_connects};
 use crate::support::proc;
 use crate::support::stopping::{
@@ -32,15 +33,44 @@ fn starting(broker: &TestBroker) -> Scene {
     Scene::new(fleet, Left::Nothing)
 }
 
-fn nobody_accepts(_broker: &TestBroker) -> Scene {
+/// A client at a listener that takes connections and says nothing.
+fn unanswered(scheme: &str, change: impl FnOnce(ClientSpec) -> ClientSpec) -> Scene {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("mqtt://{}", listener.local_addr().unwrap());
-    let spec = mqtt_fleet::ClientSpec::new(NAME, url).connect_timeout(Duration::from_secs(1));
+    let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+    let spec = change(ClientSpec::new(NAME, url).connect_timeout(Duration::from_secs(1)));
     let fleet = started(Fleet::builder().client(spec));
     wait_state(&fleet, |it| matches!(it, ClientState::Connecting { .. }));
     let mut scene = Scene::new(fleet, Left::Perhaps(NAME));
-    scene.held.push(Box::new(listener));
+    // It has come as far as it can: what it says first is what nobody answers.
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(stream.peek(&mut [0]).unwrap(), 1);
+    scene.peer = Some(Box::new((listener, stream)));
     scene
+}
+
+fn nobody_answers(_broker: &TestBroker) -> Scene {
+    unanswered("mqtt", |spec| spec)
+}
+
+fn upgrade_never(_broker: &TestBroker) -> Scene {
+    unanswered("ws", |spec| spec)
+}
+
+fn handshake_never(scheme: &str) -> Scene {
+    let made = Certificates::new();
+    let tls = Tls::ca_file(made.authority("ca").file);
+    let scene = unanswered(scheme, |spec| spec.tls(tls));
+    drop(made); // Its files were read at the start.
+    scene
+}
+
+fn tls_handshake_never(_broker: &TestBroker) -> Scene {
+    handshake_never("mqtts")
+}
+
+fn tls_handshake_of_websocket_never(_broker: &TestBroker) -> Scene {
+    handshake_never("wss")
 }
 
 fn connack_never(broker: &TestBroker) -> Scene {
@@ -100,7 +130,7 @@ fn pausing(broker: &TestBroker) -> Scene {
 fn waiting_for_a_turn(broker: &TestBroker) -> Scene {
     let specs = (0..4).map(|n| {
         let name = format!("{NAME}-{n}");
-        mqtt_fleet::ClientSpec::new(&name, broker.url()).client_id(&name)
+        ClientSpec::new(&name, broker.url()).client_id(&name)
     });
     let fleet = started(Fleet::builder().clients(specs).connect_rate(1));
     let first = broker.wait_for(|_| broker.connects_total() > 0, PATIENCE);
@@ -127,7 +157,13 @@ fn in_every_state_of_the_connection() {
     proc::alone("stop_matrix::in_every_state_of_the_connection", || {
         stop_each(&[
             ("starting", starting),
-            ("nobody accepts", nobody_accepts),
+            ("nobody answers", nobody_answers),
+            ("upgrade to WebSocket never", upgrade_never),
+            ("TLS handshake never", tls_handshake_never),
+            (
+                "TLS handshake of a WebSocket never",
+                tls_handshake_of_websocket_never,
+            ),
             ("CONNACK never", connack_never),
             ("CONNACK late", connack_late),
             ("idle", idle),

@@ -2,10 +2,7 @@
 
 use std::{fs, path::Path, vec};
 
-use crate::{
-    client::{copies::Copies, file::error::SpecFileError, spec::ClientSpec},
-    spec::credentials::{Credentials, PasswordPlace},
-};
+use crate::client::{copies::Copies, file::error::SpecFileError, spec::ClientSpec};
 
 pub(crate) mod error;
 mod parse;
@@ -65,8 +62,8 @@ pub struct SpecFile {
 }
 
 impl SpecFile {
-    /// Reads a file whose name ends in `.toml` or `.json`. A `password_file` that is not absolute
-    /// is looked for beside it.
+    /// Reads a file whose name ends in `.toml` or `.json`. A `password_file`, or a file of `tls`,
+    /// that is not absolute is looked for beside it.
     ///
     /// # Errors
     ///
@@ -89,13 +86,8 @@ impl SpecFile {
         let mut entries = parse(&text).map_err(|fault| fault.found_in(Some(path)))?;
         let directory = path.parent().unwrap_or(Path::new(""));
         for entry in &mut entries {
-            let credentials = &mut entry.spec.settings.credentials;
-            if let Credentials::Stored {
-                place: PasswordPlace::File(password),
-                ..
-            } = credentials
-            {
-                *password = directory.join(&*password);
+            for file in entry.spec.settings.files() {
+                *file = directory.join(&*file);
             }
         }
         Ok(Self { entries })

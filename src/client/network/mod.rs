@@ -118,6 +118,7 @@ impl Network {
             if self.core.stop.is_raised() {
                 break;
             }
+            self.brokers.trying(&hop);
             self.link.aim(&address, hop, login.clone());
             let happened = self.link.next();
             if login.is_some() {

@@ -1,33 +1,141 @@
-//! A broker in a file: its URL, read where it stands, so that a mistake has a line.
+//! Brokers in a file: URLs, read where they stand, so that a mistake has a line.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-use crate::spec::{broker::Broker, credentials::Credentials};
+use crate::spec::{
+    address::{Address, with_port},
+    broker::Broker,
+    credentials::Credentials,
+    settings::Settings,
+};
 
-/// The URL without the credentials that it came with: a spec has them as its own.
-pub(super) struct BareUrl<'a>(pub(super) &'a Broker);
+/// One URL, or a list of them in the order in which they are tried.
+pub(super) struct BrokerList {
+    pub(super) first: Broker,
+    pub(super) more: Vec<Broker>,
+}
 
-impl Serialize for BareUrl<'_> {
+impl<'de> Deserialize<'de> for BrokerList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BrokerListVisitor)
+    }
+}
+
+struct BrokerListVisitor;
+
+impl<'de> de::Visitor<'de> for BrokerListVisitor {
+    type Value = BrokerList;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the URL of a broker, such as \"mqtt://host:1883\", or a list of them")
+    }
+
+    fn visit_str<E: de::Error>(self, url: &str) -> Result<BrokerList, E> {
+        Ok(BrokerList {
+            first: Url.visit_str(url)?,
+            more: Vec::new(),
+        })
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut urls: A) -> Result<BrokerList, A::Error> {
+        let Some(first) = urls.next_element()? else {
+            return Err(de::Error::invalid_length(0, &self));
+        };
+        let mut more = Vec::new();
+        while let Some(broker) = urls.next_element()? {
+            more.push(broker);
+        }
+        Ok(BrokerList { first, more })
+    }
+}
+
+/// The brokers of a spec: a list only if there are several.
+pub(super) struct Brokers<'a>(pub(super) &'a Settings);
+
+impl Serialize for Brokers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0.address() {
-            Ok(address) => serializer.collect_str(&format_args!("mqtt://{address}")),
+        let Settings {
+            broker,
+            more_brokers,
+            credentials,
+            ..
+        } = self.0;
+        // Those of the spec replace those of all URLs, which then are of no use to a copy.
+        let are_used = matches!(credentials, Credentials::Anonymous);
+        let url = |broker| BrokerUrl { broker, are_used };
+        match more_brokers.is_empty() {
+            true => url(broker).serialize(serializer),
+            false => serializer.collect_seq(self.0.brokers().map(url)),
+        }
+    }
+}
+
+/// As a URL. A broker is refused if its URL has credentials or a query: that would write a secret.
+impl Serialize for Broker {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (broker, are_used) = (self, true);
+        BrokerUrl { broker, are_used }.serialize(serializer)
+    }
+}
+
+/// A broker without the credentials that its URL came with, which must not be missed.
+struct BrokerUrl<'a> {
+    broker: &'a Broker,
+    /// Whether those credentials are what the client logs in with.
+    are_used: bool,
+}
+
+impl Serialize for BrokerUrl<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.are_used && !matches!(self.broker.credentials, Credentials::Anonymous) {
+            return Err(ser::Error::custom(
+                "the broker's URL has credentials, which are not written out: give the spec a user \
+                 name, and its password in password_env or password_file",
+            ));
+        }
+        match self.broker.address() {
+            Ok(address) => serializer.serialize_str(&url(address).map_err(ser::Error::custom)?),
             Err(error) => Err(ser::Error::custom(format_args!("the broker: {error}"))),
         }
     }
 }
 
-/// As a URL. A broker whose URL has credentials is refused: they would be written out.
-impl Serialize for Broker {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.credentials {
-            Credentials::Anonymous => BareUrl(self).serialize(serializer),
-            _ => Err(ser::Error::custom(
-                "the broker's URL has credentials, which are not written out",
-            )),
+/// A URL that reads as this address.
+fn url(address: &Address) -> Result<String, &'static str> {
+    let url = match address {
+        Address::Network { target, .. } if target.contains('?') => {
+            return Err(
+                "the broker's URL has a query, which is not written out: it may hold a secret",
+            );
+        }
+        Address::Network {
+            scheme,
+            host,
+            port,
+            target,
+        } => format!("{}://{}{target}", scheme.name(), with_port(host, *port)),
+        Address::Unix(path) => format!("unix://{}", encoded(&path.to_string_lossy())),
+    };
+    // A host that was not given as a URL may be a text that no URL can have.
+    match Broker::from(&url).address() {
+        Ok(read) if read == address => Ok(url),
+        _ => Err("the broker's address can't be written as a URL"),
+    }
+}
+
+/// A path with percent signs for what a URL does not take as it is.
+fn encoded(path: &str) -> String {
+    let mut url = String::new();
+    for byte in path.bytes() {
+        match byte {
+            b'/' | b'-' | b'.' | b'_' | b'~' => url.push(byte.into()),
+            _ if byte.is_ascii_alphanumeric() => url.push(byte.into()),
+            _ => url.push_str(&format!("%{byte:02X}")),
         }
     }
+    url
 }
 
 /// From a URL; one that can't be used is refused.

@@ -6,12 +6,17 @@
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{
-    broker::Broker,
     credentials::Credentials,
-    form::{broker::BareUrl, duration::Span, message::MessageForm, topic::Subscription},
+    form::{
+        broker::{BrokerList, Brokers},
+        duration::Span,
+        message::MessageForm,
+        topic::Subscription,
+    },
     outbox::{Offline, OutboxOverflow, RefusedSubscription, Replay},
     retry::Retry,
     settings::{Session, Settings},
+    tls::Tls,
     will::Will,
 };
 
@@ -21,6 +26,7 @@ mod duration;
 mod message;
 mod qos;
 mod retry;
+mod tls;
 mod topic;
 
 /// What may be said of a client; what is left out is as the setters say.
@@ -32,7 +38,8 @@ mod topic;
 pub(crate) struct Form {
     name: String,
     pub(crate) times: Option<usize>,
-    broker: Broker,
+    broker: BrokerList,
+    tls: Option<Tls>,
     client_id: Option<String>,
     keep_alive: Option<Span>,
     session: Option<Session>,
@@ -55,7 +62,9 @@ pub(crate) struct Form {
 
 impl Form {
     pub(crate) fn into_settings(self) -> Settings {
-        let mut settings = Settings::new(self.name, self.broker);
+        let mut settings = Settings::new(self.name, self.broker.first);
+        settings.more_brokers = self.broker.more;
+        settings.tls = self.tls;
         let outbox = &mut settings.outbox;
         set(&mut outbox.capacity, self.outbox_capacity);
         set(&mut outbox.overflow, self.outbox_overflow);
@@ -98,7 +107,7 @@ pub(crate) struct Written<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     times: Option<usize>,
-    broker: BareUrl<'a>,
+    broker: Brokers<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,6 +138,8 @@ pub(crate) struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<&'a Retry>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<&'a Tls>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     credentials: Option<&'a Credentials>,
     #[serde(skip_serializing_if = "Option::is_none")]
     will: Option<&'a Will>,
@@ -143,7 +154,7 @@ impl<'a> Written<'a> {
         Self {
             name: &settings.name,
             times,
-            broker: BareUrl(&settings.broker),
+            broker: Brokers(settings),
             client_id: settings.client_id.as_deref(),
             keep_alive: other(Span(settings.keep_alive), Span(usual.keep_alive)),
             session: other(settings.session, usual.session),
@@ -165,6 +176,7 @@ impl<'a> Written<'a> {
                 })
                 .collect(),
             retry: other(&settings.retry, &usual.retry).map(|_| &settings.retry),
+            tls: settings.tls.as_ref(),
             credentials: match &settings.credentials {
                 // A function is no data.
                 Credentials::Anonymous | Credentials::Asked(_) => None,

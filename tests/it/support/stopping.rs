@@ -41,6 +41,8 @@ pub(crate) struct Scene {
     pub(crate) is_ready: fn(&Fleet) -> bool,
     /// What the fleet needs, or what stuck functions wait for the end of.
     pub(crate) held: Vec<Box<dyn Any>>,
+    /// A peer that goes on as it is until the threads have ended of their own accord.
+    pub(crate) peer: Option<Box<dyn Any>>,
 }
 
 impl Scene {
@@ -51,6 +53,7 @@ impl Scene {
             meanwhile: None,
             is_ready: |_| true,
             held: Vec::new(),
+            peer: None,
         }
     }
 }
@@ -160,6 +163,7 @@ fn stop(name: &str, build: fn(&TestBroker) -> Scene) {
     scene.held.clear();
     let gone = CONNECT_TIMEOUT + MARGIN;
     proc::wait_until(&format!("{name}: no thread"), gone, || n_threads() == 0);
+    scene.peer = None;
     // A silent one, and one that is not read, would keep the broker's end.
     broker.kick_all();
     proc::wait_until(&format!("{name}: no descriptor"), gone, || {

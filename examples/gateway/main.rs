@@ -1,7 +1,7 @@
 //! A gateway: a bridge between the broker of a site and the cloud that loses nothing at QoS 1.
 //!
-//! `cargo run --release --example gateway -- [--local URL] [--cloud URL] [--site NAME]
-//! [--up FILTER]... [--down FILTER]... [--in-hand N] [--seconds N]`
+//! `cargo run --release --features tls --example gateway -- [--local URL] [--cloud URL] [--ca FILE]
+//! [--site NAME] [--up FILTER]... [--down FILTER]... [--in-hand N] [--seconds N]`
 //!
 //! | way | from | to |
 //! |---|---|---|
@@ -20,8 +20,10 @@
 //! goes down loses that level, and what is meant to go down (`--down`) never goes up: so what is
 //! forwarded down does not return either. What was stopped by this rule is counted as `looped`.
 //!
-//! - `--local URL`, `--cloud URL`: the brokers. Without either it runs on two brokers of its own,
+//! - `--local URL`, `--cloud URL`: the brokers, of any transport: `mqtt://`, `mqtts://`, `unix://`; `ws://`
+//!   and `wss://` with the feature `websocket`. Without either it runs on two brokers of its own,
 //!   with a sensor, and the cloud is away from second 2 to second 5
+//! - `--ca FILE`: whom to trust with `mqtts://` and `wss://`, a PEM file (what the system trusts)
 //! - `--site NAME`: one topic level, also in the client ids `gateway-NAME-local` and `-cloud`
 //! - `--up FILTER`, `--down FILTER`: what is forwarded, without the site; each may be repeated
 //!   (`sensors/#`, `commands/#`)
@@ -29,6 +31,9 @@
 //! - `--seconds N`: ends after N seconds. It ends on Ctrl-C and SIGTERM too: it takes nothing
 //!   more, gives what it has in hand five seconds to arrive, and stops. Exit code 0 then, and 1 if
 //!   a client has given up (both retry for ever, so only a refusal by a broker makes them)
+
+mod demo;
+mod options;
 
 use std::{
     collections::VecDeque,
@@ -38,15 +43,9 @@ use std::{
 };
 
 use crossbeam_channel::bounded;
-use mqtt_fleet::{
-    Client, ClientSpec, ClientState, Fleet, Message, PublishErrorKind, QoS, Receipt, Retry,
-    Session, check_filter,
-    testing::{Sessions, TestBroker},
-    topic_matches,
-};
+use mqtt_fleet::{Client, ClientState, Fleet, Message, PublishErrorKind, QoS, Receipt};
 
-const USAGE: &str = "usage: gateway [--local URL] [--cloud URL] [--site NAME] [--up FILTER]... \
-                     [--down FILTER]... [--in-hand N] [--seconds N]";
+use crate::{demo::Demo, options::Options};
 
 /// How long one look at the queue or at a receipt lasts.
 const LOOK: Duration = Duration::from_millis(20);
@@ -238,143 +237,5 @@ impl Gateway {
             self.looped,
             self.refused,
         )
-    }
-}
-
-struct Options {
-    local: Option<String>,
-    cloud: Option<String>,
-    site: String,
-    up: Vec<String>,
-    down: Vec<String>,
-    in_hand: usize,
-    seconds: Option<Duration>,
-}
-
-impl Options {
-    /// The client at one side.
-    fn side(&self, name: &str) -> Result<ClientSpec, &'static str> {
-        let (url, filters) = match name {
-            "local" => (&self.local, self.up.clone()),
-            _ => {
-                let below_site = |filter| format!("{}/{filter}", self.site);
-                (&self.cloud, self.down.iter().map(below_site).collect())
-            }
-        };
-        let url = url.as_ref().ok_or("both --local and --cloud, or neither")?;
-        let spec = ClientSpec::new(name, url)
-            // The session belongs to this id: a new process goes on where the last one was.
-            .client_id(format!("gateway-{}-{name}", self.site))
-            .session(Session::Kept)
-            .retry(Retry::forever().pause(Duration::from_millis(200), Duration::from_secs(5)))
-            .outbox_capacity(self.in_hand);
-        let subscribe = |spec: ClientSpec, filter| spec.subscribe(filter, QoS::AtLeastOnce);
-        Ok(filters.into_iter().fold(spec, subscribe))
-    }
-
-    /// The topic in the cloud, unless the message came from there.
-    fn going_up(&self, topic: &str) -> Option<String> {
-        let is_ours = self.has_site(topic) || self.goes_down(topic);
-        (!is_ours).then(|| format!("{}/{topic}", self.site))
-    }
-
-    /// The topic at the local broker, unless the message came from there.
-    fn going_down(&self, topic: &str) -> Option<String> {
-        let topic = topic.strip_prefix(self.site.as_str())?.strip_prefix('/')?;
-        (self.goes_down(topic) && !self.has_site(topic)).then(|| topic.to_owned())
-    }
-
-    fn has_site(&self, topic: &str) -> bool {
-        topic.split('/').any(|level| level == self.site)
-    }
-
-    fn goes_down(&self, topic: &str) -> bool {
-        self.down.iter().any(|filter| topic_matches(filter, topic))
-    }
-
-    fn from_arguments() -> Result<Self, String> {
-        let mut options = Self {
-            local: None,
-            cloud: None,
-            site: "site-7".to_owned(),
-            up: Vec::new(),
-            down: Vec::new(),
-            in_hand: 1_000,
-            seconds: None,
-        };
-        let mut arguments = std::env::args().skip(1);
-        while let Some(argument) = arguments.next() {
-            let mut value = || {
-                let missing = || format!("{argument} needs a value\n{USAGE}");
-                arguments.next().ok_or_else(missing)
-            };
-            match argument.as_str() {
-                "--local" => options.local = Some(value()?),
-                "--cloud" => options.cloud = Some(value()?),
-                "--site" => options.site = value()?,
-                "--up" => options.up.push(value()?),
-                "--down" => options.down.push(value()?),
-                "--in-hand" => options.in_hand = value()?.parse().map_err(|_| USAGE)?,
-                "--seconds" => {
-                    let seconds = value()?.parse().map_err(|_| USAGE)?;
-                    options.seconds = Some(Duration::from_secs(seconds));
-                }
-                _ => return Err(format!("unknown argument {argument}\n{USAGE}")),
-            }
-        }
-        for (filters, default) in [
-            (&mut options.up, "sensors/#"),
-            (&mut options.down, "commands/#"),
-        ] {
-            if filters.is_empty() {
-                filters.push(default.to_owned());
-            }
-            // They are used before the fleet checks them.
-            let broken = filters.iter().find_map(|filter| check_filter(filter).err());
-            if let Some(error) = broken {
-                return Err(format!("not a filter: {error}\n{USAGE}"));
-            }
-        }
-        if options.site.is_empty() || options.site.contains(['/', '+', '#']) {
-            return Err(format!("--site is one topic level\n{USAGE}"));
-        }
-        if options.in_hand == 0 {
-            return Err(format!("--in-hand is at least 1\n{USAGE}"));
-        }
-        Ok(options)
-    }
-}
-
-/// Two brokers of our own, a sensor at the one, and an outage of the other.
-struct Demo {
-    local: TestBroker,
-    cloud: TestBroker,
-    n: u32,
-}
-
-impl Demo {
-    fn start(options: &mut Options) -> std::io::Result<Self> {
-        let (local, cloud) = (TestBroker::start()?, TestBroker::start()?);
-        options.local = Some(local.url());
-        options.cloud = Some(cloud.url());
-        options.seconds.get_or_insert(Duration::from_secs(8));
-        Ok(Self { local, cloud, n: 0 })
-    }
-
-    /// A reading each tenth of a second; the cloud is away from second 2 to second 5.
-    fn play(&mut self, elapsed: Duration) -> Result<(), Box<dyn Error>> {
-        let is_away = (2..5).contains(&elapsed.as_secs());
-        match (is_away, self.cloud.is_running()) {
-            (true, true) => self.cloud.stop(),
-            (false, false) => self.cloud.restart(Sessions::Kept)?,
-            _ => {}
-        }
-        while self.n < elapsed.as_millis() as u32 / 100 {
-            self.n += 1;
-            let n = self.n.to_string();
-            self.local
-                .publish("sensors/7/temp", QoS::AtLeastOnce, false, n)?;
-        }
-        Ok(())
     }
 }
