@@ -23,6 +23,7 @@ mod drain;
 mod drain_ends;
 mod drop_in;
 mod failover;
+mod floods;
 mod fuzz;
 mod gateway;
 mod handlers;

@@ -1,0 +1,129 @@
+//! More packets in one piece than rumqttc reads at once: answered, told apart from garbage behind them,
+//! in order, and acknowledged together without holding anything back.
+
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, unbounded};
+use mqtt_fleet::testing::{Packet, TestBroker};
+use mqtt_fleet::{ClientSpec, Fleet, QoS};
+
+use crate::support::matrix::Rig;
+use crate::support::proc::wait_until;
+use crate::support::receiving::{PATIENCE, count_in, number, numbered, subscribed, wait_for_in};
+
+const STOP: Duration = Duration::from_secs(10);
+/// Above the 9 packets of a round of rumqttc's, below its 17 rounds of a wake-up.
+const FLOOD: u8 = 60;
+
+/// PUBLISH to "t" whose payload is its identifier.
+fn publish(qos: u8, packet_id: u8) -> Vec<u8> {
+    match qos {
+        0 => vec![0x30, 4, 0, 1, b't', packet_id],
+        _ => vec![0x30 | qos << 1, 6, 0, 1, b't', 0, packet_id, packet_id],
+    }
+}
+
+fn flood(qos: u8) -> Vec<u8> {
+    (1..=FLOOD).flat_map(|id| publish(qos, id)).collect()
+}
+
+/// Fails when what rumqttc answers by itself (PUBCOMP) stays in its encoder until something else wakes
+/// the thread: the next ping comes after a minute.
+#[test]
+fn a_flood_of_pubrel_is_answered() {
+    let broker = TestBroker::start().unwrap();
+    let spec = ClientSpec::new("plant", broker.url())
+        .client_id("plant")
+        .keep_alive(Duration::from_secs(60))
+        .subscribe("t", QoS::ExactlyOnce);
+    let fleet = subscribed(Fleet::builder().client(spec));
+    assert!(broker.send_raw("plant", flood(2)));
+    // Kept, so that no PUBREC makes the broker send each PUBREL by itself. It does so too early here.
+    let _kept: Vec<_> = (0..FLOOD)
+        .map(|_| fleet.messages().recv_timeout(PATIENCE).unwrap())
+        .collect();
+    let releases: Vec<u8> = (1..=FLOOD).flat_map(|id| [0x62, 2, 0, id]).collect();
+    assert!(broker.send_raw("plant", releases));
+    let is_pubcomp = |packet: &Packet| matches!(packet, Packet::Pubcomp { .. });
+    wait_for_in(&broker, "plant", FLOOD.into(), is_pubcomp);
+    assert_eq!(broker.connects("plant"), 1);
+    fleet.stop(STOP);
+}
+
+/// Fails when messages are lost that came with the garbage that ended their connection, or when the
+/// loss has another cause than the garbage.
+#[test]
+fn garbage_behind_a_flood_is_told_as_such() {
+    for (garbage, cause) in [
+        (&b"\xf0\x00"[..], "Protocol"),
+        (b"\x30\xff\xff\xff\x7f", "TooLarge"),
+        // A PUBACK for nothing.
+        (b"\x40\x02\x00\x07", "Protocol"),
+    ] {
+        let rig = Rig::start("garbage behind a flood", |spec| {
+            spec.subscribe("t", QoS::AtMostOnce)
+        });
+        let mut bytes = flood(0);
+        bytes.extend_from_slice(garbage);
+        rig.send_raw(bytes);
+        let messages = rig.fleet.messages();
+        for id in 1..=FLOOD {
+            let message = messages.recv_timeout(PATIENCE).unwrap();
+            assert_eq!(message.payload().as_ref(), [id]);
+        }
+        rig.lost(cause);
+        rig.recovers();
+    }
+}
+
+/// Fails when batches to the workers mix the order up, when messages handled together are acknowledged
+/// out of order or not all of them, or when a handler that is slow all of a sudden loses the
+/// acknowledgements of those before it.
+#[test]
+fn acknowledged_together_in_order_also_around_a_slow_handler() {
+    const ALL: usize = 3_000;
+    const SLOW: usize = 2_000;
+    let broker = TestBroker::builder().window(200).start().unwrap();
+    let (handled, order) = unbounded();
+    let (hold, held) = bounded::<()>(0);
+    let spec = ClientSpec::new("plant", broker.url())
+        .client_id("plant")
+        .subscribe("t", QoS::AtLeastOnce);
+    let fleet = Fleet::builder()
+        .client(spec)
+        .workers(1)
+        .on_message("t", move |message, _clients| {
+            let n = number(message.payload());
+            if n == SLOW {
+                let _ = held.recv();
+            }
+            handled.send(n)?;
+            Ok(())
+        })
+        .start()
+        .unwrap();
+    fleet.wait_subscribed(PATIENCE).unwrap();
+    for n in 0..ALL {
+        broker
+            .publish("t", QoS::AtLeastOnce, false, numbered(n))
+            .unwrap();
+    }
+    for n in 0..SLOW {
+        assert_eq!(order.recv_timeout(PATIENCE), Ok(n));
+    }
+    // At most a batch of 64 waits with the slow one.
+    let is_puback = |packet: &Packet| matches!(packet, Packet::Puback { .. });
+    wait_for_in(&broker, "plant", SLOW - 64, is_puback);
+    drop(hold);
+    for n in SLOW..ALL {
+        assert_eq!(order.recv_timeout(PATIENCE), Ok(n));
+    }
+    wait_for_in(&broker, "plant", ALL, is_puback);
+    assert_eq!(count_in(&broker.seen(), "plant", is_puback), ALL);
+    wait_until("all are counted", PATIENCE, || {
+        fleet.stats().handled == ALL as u64
+    });
+    // The broker sees to the order of acknowledgements itself.
+    assert_eq!(broker.connects("plant"), 1);
+    fleet.stop(STOP);
+}
