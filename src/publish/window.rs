@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use crate::spec::qos::QoS;
 
 /// Identifiers kept free for SUBSCRIBE and UNSUBSCRIBE.
-const RESERVE: u16 = 16;
+const RESERVE: u16 = 8;
 
 /// At most this many publishes of QoS 2 are unacknowledged, whatever the window. mosquitto 2.0
 /// completes the exchange for those beyond its `max_inflight_messages`, 20 unless configured, and

@@ -42,7 +42,7 @@ fn memory_bound(more: Touched) -> u64 {
     };
     let more = match more {
         Touched::Connection => 0,
-        Touched::NameOrReconnect => 6,
+        Touched::NameOrReconnect => 8,
     };
     (bound + more) * 1024
 }
