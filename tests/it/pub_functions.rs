@@ -1,5 +1,6 @@
 //! Pub functions are called on their moments, while their client is connected, and never in a burst.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -253,9 +254,12 @@ fn all_share_one_thread_named_publisher() {
                 Ok(())
             });
         let fleet = subscribed(Fleet::builder().clients(template.times(10)));
-        let mut called: Vec<(String, String)> = take(&calls, 30);
-        called.sort();
-        called.dedup();
+        // On a busy machine some are called more often than others.
+        let mut called = BTreeSet::new();
+        while called.len() < 10 {
+            called.insert(calls.recv_timeout(PATIENCE).unwrap());
+        }
+        let called: Vec<(String, String)> = called.into_iter().collect();
         let expected: Vec<_> = (0..10)
             .map(|n| (format!("dev-{n}"), "publisher".to_owned()))
             .collect();
