@@ -16,8 +16,11 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// All QoS 0 messages that may wait in a subject that has to give credit.
 const QUEUE: u64 = 52_428;
-/// And of each client at least: less would make the source send in driblets.
+/// Of many clients, each may have so many: fewer would make the source send in driblets.
 const SHARE: u64 = 2_000;
+/// But not more in all. Many network threads that always find something to read leave little of the
+/// processors to the worker.
+const MOST: u64 = 250_000;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Figures {
@@ -63,7 +66,10 @@ pub(crate) fn measure(
     rate: u64,
 ) -> Result<Figures> {
     let share = match cell.qos == 0 && member.needs_credit() {
-        true => (QUEUE / cell.clients as u64).max(SHARE),
+        true => {
+            let clients = cell.clients as u64;
+            (QUEUE / clients).max(SHARE.min(MOST / clients))
+        }
         false => 0,
     };
     let echo = u8::from(cell.scenario == Scenario::Echo);
