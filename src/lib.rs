@@ -299,3 +299,13 @@ pub use supervise::{
     state::{ClientState, StateChange, StateChanges},
     status::WaitError,
 };
+
+/// The blocks of Rust in the documents are doc tests. `tests/it/tutorial.rs` looks for those that are
+/// forgotten here.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/TUTORIAL.md")]
+    mod tutorial {}
+}
