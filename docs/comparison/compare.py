@@ -105,7 +105,7 @@ def play(name, command, scene, port, broker):
             # Before the clients are back, which pause for a second and more.
             subscriber = subprocess.Popen(
                 ["mosquitto_sub", "-p", str(port), "-q", "1", "-t", "queued", "-W", "15"],
-                text=True, stdout=subprocess.PIPE,
+                text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )
             arrived = subscriber.communicate()[0].split()
             print(f"  {name}: arrived: {' '.join(arrived) or 'nothing'}", flush=True)
@@ -118,10 +118,10 @@ def play(name, command, scene, port, broker):
                 time.sleep(0.5)
                 broker.publish("a", "2")
     try:
-        code = process.wait(40)
+        code = process.wait(400)
     except subprocess.TimeoutExpired:
         process.kill()
-        code = "killed after 40 s"
+        code = "killed after 400 s"
     listener.join()
     if code != 0:
         print(f"  {name}: ended with {code}", flush=True)

@@ -114,11 +114,11 @@ int main(int argc, char **argv) {
         started("b", "b", 5, &code);
         while (n_subscribed < 2) usleep(1000);
         printf("ready\n");
-        for (int n = 0; n < 160 && !is_lost; n++) usleep(100000);
+        sleep(16);
         printf("the slow client lost its connection: %s\n", is_lost ? "yes" : "no");
     } else if (strcmp(scene, "stop") == 0) {
         busy = 8;
-        struct mosquitto *client = started("a", "a", 5, &code);
+        struct mosquitto *client = started("a", "a", 60, &code);
         while (!n_subscribed) usleep(1000);
         printf("ready\n");
         while (!is_handling) usleep(1000);

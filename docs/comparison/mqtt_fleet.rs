@@ -64,17 +64,24 @@ fn main() -> Result<(), Box<dyn Error>> {
                 println!("the other client's message came {late:.1} s after the slow one began");
                 Ok(())
             });
-            let fleet = ready(Fleet::builder().client(a).client(b))?;
+            let builder = Fleet::builder().client(a).client(b);
+            let fleet = match env::var_os("UNORDERED") {
+                Some(_) => ready(builder.unordered())?,
+                None => ready(builder)?,
+            };
+            println!("{} workers", fleet.threads().workers());
             let lost = fleet.client("a")?.wait_disconnected(16 * second);
             println!("the slow client lost its connection: {}", lost.is_ok());
         }
         "stop" => {
             let (sender, handling) = crossbeam_channel::bounded(1);
-            let a = on("a").on_message("a", move |_message, _clients| {
-                sender.try_send(())?;
-                thread::sleep(8 * second);
-                Ok(())
-            });
+            let a = on("a")
+                .keep_alive(60 * second)
+                .on_message("a", move |_message, _clients| {
+                    sender.try_send(())?;
+                    thread::sleep(8 * second);
+                    Ok(())
+                });
             let fleet = ready(Fleet::builder().client(a))?;
             handling.recv()?;
             let begin = Instant::now();

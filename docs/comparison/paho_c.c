@@ -96,11 +96,11 @@ int main(int argc, char **argv) {
         started("a", "a", 5, &code);
         started("b", "b", 5, &code);
         printf("ready\n");
-        for (int n = 0; n < 160 && !is_lost; n++) usleep(100000);
+        sleep(16);
         printf("the slow client lost its connection: %s\n", is_lost ? "yes" : "no");
     } else if (strcmp(scene, "stop") == 0) {
         busy = 8;
-        MQTTClient client = started("a", "a", 5, &code);
+        MQTTClient client = started("a", "a", 60, &code);
         printf("ready\n");
         while (!is_handling) usleep(1000);
         double begin = now();

@@ -10,10 +10,11 @@ SCENE, PORT = sys.argv[1], int(sys.argv[2])
 
 
 def say(text):
-    print(text, flush=True)
+    sys.stdout.write(text + "\n")  # in one piece
+    sys.stdout.flush()
 
 
-def connected(name, on_message=None, topic=None):
+def connected(name, on_message=None, topic=None, keep_alive=5):
     is_connected = threading.Event()
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name)
 
@@ -26,7 +27,7 @@ def connected(name, on_message=None, topic=None):
     client.on_connect = on_connect
     client.on_subscribe = lambda *_: is_connected.set()
     client.on_message = on_message
-    client.connect("127.0.0.1", PORT, keepalive=5)
+    client.connect("127.0.0.1", PORT, keep_alive)
     client.loop_start()
     is_connected.wait(10)
     return client
@@ -89,7 +90,7 @@ def slow():
         say(f"the other client's message came {time.monotonic() - began:.1f} s after the slow one began")
 
     a = connected("a", on_a, "a")
-    a.on_disconnect = lambda client, userdata, flags, reason, properties: (lost.set(), say(f"lost: {reason}"))
+    a.on_disconnect = lambda client, userdata, flags, reason, properties: (say(f"lost: {reason}"), lost.set())
     connected("b", on_b, "b")
     say("ready")
     say(f"the slow client lost its connection: {lost.wait(16)}")
@@ -102,7 +103,7 @@ def stop():
         handling.set()
         time.sleep(8)
 
-    client = connected("a", on_message, "a")
+    client = connected("a", on_message, "a", 60)
     say("ready")
     handling.wait()
     begin = time.monotonic()

@@ -84,7 +84,7 @@ fn main() {
                 let _ = sender.try_send(());
                 thread::sleep(8 * second);
             };
-            let (client, loop_) = started_with_thread("a", Some("a"), port, 5, on_a);
+            let (client, loop_) = started_with_thread("a", Some("a"), port, 60, on_a);
             wait_for(&SUBSCRIBED, 1);
             println!("ready");
             handling.recv().unwrap();
