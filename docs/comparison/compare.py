@@ -102,12 +102,12 @@ def play(name, command, scene, port, broker):
             process.stdin.flush()
             time.sleep(3)
             broker.start()
-            # Before the clients are back, which pause for a second and more.
+            # They are retained, each under a topic of its own: it does not matter who is back first.
             subscriber = subprocess.Popen(
-                ["mosquitto_sub", "-p", str(port), "-q", "1", "-t", "queued", "-W", "15"],
+                ["mosquitto_sub", "-p", str(port), "-q", "1", "-t", "queued/#", "-W", "15"],
                 text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )
-            arrived = subscriber.communicate()[0].split()
+            arrived = sorted(set(subscriber.communicate()[0].split()))
             print(f"  {name}: arrived: {' '.join(arrived) or 'nothing'}", flush=True)
         elif scene in ("slow", "stop", "failing"):
             broker.publish("a", "1")

@@ -103,8 +103,9 @@ int main(int argc, char **argv) {
         printf("ready\n");
         if (!fgets(line, sizeof line, stdin)) return 1;
         for (int n = 0; n < 5; n++) {
-            char text[2] = {(char)('0' + n), 0};
-            printf("publish returned: %s\n", mosquitto_strerror(mosquitto_publish(client, NULL, "queued", 1, text, 1, false)));
+            char topic[] = "queued/0", *text = topic + 7;
+            *text += n;
+            printf("publish returned: %s\n", mosquitto_strerror(mosquitto_publish(client, NULL, topic, 1, text, 1, true)));
         }
         sleep(12);
         printf("on_publish was called %d times\n", n_published);

@@ -45,7 +45,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             io::stdin().read_line(&mut String::new())?;
             let client = fleet.client("a")?;
             let receipts = (0..5)
-                .map(|n| client.publish("queued", QoS::AtLeastOnce, false, n.to_string()))
+                .map(|n| {
+                    client.publish(format!("queued/{n}"), QoS::AtLeastOnce, true, n.to_string())
+                })
                 .collect::<Result<Vec<_>, _>>()?;
             for receipt in receipts {
                 println!("{:?}", receipt.wait_timeout(15 * second));

@@ -87,8 +87,9 @@ int main(int argc, char **argv) {
         printf("ready\n");
         if (!fgets(line, sizeof line, stdin)) return 1;
         for (int n = 0; n < 5; n++) {
-            char text[2] = {(char)('0' + n), 0};
-            printf("publish returned %d\n", MQTTClient_publish(client, "queued", 1, text, 1, 0, &token));
+            char topic[] = "queued/0", *text = topic + 7;
+            *text += n;
+            printf("publish returned %d\n", MQTTClient_publish(client, topic, 1, text, 1, 1, &token));
         }
         sleep(12);
     } else if (strcmp(scene, "slow") == 0) {

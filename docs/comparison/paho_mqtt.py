@@ -67,7 +67,7 @@ def queue():
     client = connected("a")
     say("ready")
     sys.stdin.readline()
-    results = [client.publish("queued", str(n), 1) for n in range(5)]
+    results = [client.publish(f"queued/{n}", str(n), 1, retain=True) for n in range(5)]
     say("publish returned " + ", ".join(str(int(result.rc)) for result in results))
     time.sleep(12)
     for result in results:

@@ -52,7 +52,8 @@ fn main() {
             println!("ready");
             io::stdin().read_line(&mut String::new()).unwrap();
             for n in 0..5 {
-                let result = client.publish("queued", QoS::AtLeastOnce, false, n.to_string());
+                let result =
+                    client.publish(format!("queued/{n}"), QoS::AtLeastOnce, true, n.to_string());
                 println!("publish returned {result:?}");
             }
             thread::sleep(12 * second);
