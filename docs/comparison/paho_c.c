@@ -27,9 +27,8 @@ static int threads(void) {
 }
 
 static void lost(void *name, char *cause) {
-    if (strcmp(name, "b") == 0) return;
-    is_lost = 1;
-    printf("lost: %s\n", cause ? cause : "no cause given");
+    if (strcmp(name, "b") != 0) is_lost = 1;
+    printf("%s is lost: %s\n", (char *)name, cause ? cause : "no cause given");
 }
 
 static int arrived(void *name, char *topic, int length, MQTTClient_message *message) {

@@ -151,6 +151,49 @@ fn the_rust_of_all_documents_is_compiled() {
     assert!(n_blocks > 10, "{n_blocks}");
 }
 
+/// What a heading is linked by.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = heading.chars().filter_map(|c| match c {
+        ' ' => Some('-'),
+        c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+        _ => None,
+    });
+    kept.collect()
+}
+
+/// Fails if a document links to a file or a heading of this repository that is not there.
+#[test]
+fn links_lead_somewhere() {
+    let mut n_links = 0;
+    for path in documents() {
+        let document = read(&path);
+        let links = document.split("](").skip(1);
+        for link in links.filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            n_links += 1;
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let directory = Path::new(&path).parent().unwrap();
+            let target = match file {
+                "" => path.clone(),
+                file => directory.join(file).display().to_string(),
+            };
+            assert!(root().join(&target).exists(), "{path} links to {link}");
+            if !heading.is_empty() {
+                let text = read(&target);
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                assert!(
+                    headings.any(|line| anchor(line) == heading),
+                    "{path} links to {link}"
+                );
+            }
+        }
+    }
+    assert!(n_links > 30, "{n_links}");
+}
+
 /// Fails if a stopped client can't come back under its name and its client id in the same process.
 #[test]
 fn a_client_that_was_stopped_starts_again_in_a_new_fleet() {
