@@ -66,6 +66,34 @@
 //! used from any thread. All but the fleet are cheap clones of something shared; only dropping
 //! the [`Fleet`] stops it. No function of yours is called with a lock of this crate held.
 //!
+//! `docs/THREADS.md` has what may block on which thread, and what follows each failure.
+//!
+//! # Many clients of one kind
+//!
+//! [`ClientSpec`] is data that can be cloned. [`ClientSpec::times`] makes a template of it: `{i}` and
+//! `{name}` are filled in, in client ids, topics and filters; [`Copies::shard`] takes this machine's
+//! part. With the feature `files`, `SpecFile` reads specs, templates included.
+//!
+//! [`ClientSpec::publish_every`] gives each copy a pub function with state of its own, called while
+//! it is connected; the copies are spread over the interval. A moment that is missed is left out, and
+//! [`Fleet::lateness`] tells how well the schedule was kept ([`Lateness`]).
+//!
+//! ```
+//! use std::time::Duration;
+//! use mqtt_fleet::{ClientSpec, QoS};
+//!
+//! let devices = ClientSpec::new("dev-{i}", "mqtt://10.0.0.5")
+//!     .client_id("plant-7-dev-{i}")
+//!     .subscribe("devices/{name}/command", QoS::AtLeastOnce)
+//!     .publish_every(Duration::from_secs(1), |device| {
+//!         let topic = format!("devices/{}/reading", device.name());
+//!         device.try_publish(topic, QoS::AtMostOnce, false, "21.5")?;
+//!         Ok(())
+//!     })
+//!     .times(200);
+//! assert_eq!(devices.len(), 200);
+//! ```
+//!
 //! # Messages and acknowledgement
 //!
 //! A message of QoS 1 or 2 is acknowledged when it is dropped: in a handler, after the last
@@ -222,7 +250,11 @@
 //! - At most 10 publishes of QoS 2 are under way at once; see [`ClientSpec::window`].
 //! - A silent broker is noticed after one to two keep alives ([`ClientSpec::keep_alive`]).
 //! - A connect can't be interrupted; see "Stopping".
-//! - Clients are fixed at the start: none is added to a running fleet.
+//! - Clients are fixed at the start: none is added to a running fleet, and one that has ended stays
+//!   so. Its spec starts again in another fleet; a process may have several.
+//! - A thread for each client; several connections on one thread are not to be had.
+//! - What an outbox holds is sent as fast as the broker acknowledges: there is no limit of messages a
+//!   second.
 //! - [`FleetBuilder::start`] counts descriptors, four for each client, and threads, and says what
 //!   does not fit ([`StartError::Limits`]). Threads are counted on Linux only, where all of this
 //!   is tested.
@@ -299,3 +331,13 @@ pub use supervise::{
     state::{ClientState, StateChange, StateChanges},
     status::WaitError,
 };
+
+/// The blocks of Rust in the documents are doc tests. `tests/it/tutorial.rs` looks for those that are
+/// forgotten here.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/TUTORIAL.md")]
+    mod tutorial {}
+}

@@ -86,6 +86,7 @@ mod tidy;
 mod tls;
 mod transports;
 mod traps;
+mod tutorial;
 mod unix_socket;
 mod websocket;
 mod window;
