@@ -8,6 +8,7 @@ use crate::support::certificates::Certificates;
 use crate::support::fleet::PATIENCE;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::program::Program;
+use crate::support::scratch::scratch;
 use crate::tidy::source::read;
 
 /// Fails if a client of the file is missing, is at another broker, can't log in, or has not its function.
@@ -59,8 +60,7 @@ fn a_json_file_on_two_brokers() {
         return;
     };
     let other = TestBroker::start().unwrap();
-    let name = format!("mqtt-fleet-demo1a-{}.json", std::process::id());
-    let path = std::env::temp_dir().join(name);
+    let path = scratch("demo1a.json");
     let text = format!(
         r#"{{"client": [
             {{"name": "left", "broker": "{}", "subscribe": ["house/#"]}},
@@ -151,8 +151,7 @@ fn every_transport_in_one_file() {
 /// Fails if a file that can't be used ends in anything but its place on stderr.
 #[test]
 fn a_file_that_is_wrong_is_told_with_its_place() {
-    let name = format!("mqtt-fleet-demo1a-{}.toml", std::process::id());
-    let path = std::env::temp_dir().join(name);
+    let path = scratch("demo1a.toml");
     fs::write(&path, "[[client]]\nname = 'a'\nbrokers = 'mqtt://h'\n").unwrap();
     let path = path.to_str().unwrap();
     let (status, output) = Program::example("demo1a", &["--file", path]).ended(PATIENCE);

@@ -8,6 +8,7 @@ use mqtt_fleet::testing::TestBroker;
 
 use crate::support::fleet::PATIENCE;
 use crate::support::program::Program;
+use crate::support::scratch::scratch;
 
 const MARK: &str = "// MQTT";
 
@@ -16,8 +17,7 @@ struct Directory(PathBuf);
 
 impl Directory {
     fn new(test: &str) -> Directory {
-        let name = format!("mqtt-fleet-drop-in-{test}-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let path = scratch(test);
         fs::create_dir_all(&path).unwrap();
         Directory(path)
     }

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use mqtt_fleet::QoS;
 use mqtt_fleet::testing::TestBroker;
 
 use crate::support::fleet::PATIENCE;
 use crate::support::program::Program;
+use crate::support::scratch::scratch;
 use crate::support::world::has;
 use crate::tidy::source::read;
 
@@ -18,11 +18,7 @@ struct TempFile(PathBuf);
 
 impl TempFile {
     fn new(name: &str, text: &str) -> TempFile {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        // Relaxed: only the numbers matter.
-        let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("mqtt-fleet-{}-{n}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let path = scratch(name);
         fs::write(&path, text).unwrap();
         TempFile(path)
     }

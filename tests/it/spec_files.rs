@@ -11,6 +11,7 @@ use mqtt_fleet::{
 };
 
 use crate::support::fleet::{PATIENCE, quick_retry, start, wait_connects};
+use crate::support::scratch::scratch;
 use crate::tidy::source::read;
 
 /// Every key, each with a value that is not its default.
@@ -781,8 +782,7 @@ struct Directory(PathBuf);
 
 impl Directory {
     fn new(name: &str) -> Directory {
-        let name = format!("mqtt-fleet-{name}-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let path = scratch(name);
         fs::create_dir_all(&path).unwrap();
         Directory(path)
     }

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
+
+use super::scratch::scratch;
 
 /// A directory with certificates and keys, removed with it.
 #[derive(Debug)]
@@ -23,11 +24,7 @@ pub(crate) struct Authority {
 
 impl Certificates {
     pub(crate) fn new() -> Certificates {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        // Relaxed: only the numbers matter.
-        let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("mqtt-fleet-certificates-{}-{n}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
+        let directory = scratch("certificates");
         fs::create_dir(&directory).expect("a directory for certificates can be made");
         Certificates { directory }
     }

@@ -14,6 +14,7 @@ pub(crate) mod proxy;
 pub(crate) mod receiving;
 pub(crate) mod remote;
 pub(crate) mod scale;
+pub(crate) mod scratch;
 pub(crate) mod silent;
 pub(crate) mod stopping;
 pub(crate) mod streams;

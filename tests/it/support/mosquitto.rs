@@ -7,13 +7,13 @@ use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
 pub(crate) use client::Seen;
 
 use super::proc::holds_within;
+use super::scratch::scratch;
 
 mod client;
 
@@ -213,7 +213,7 @@ impl Builder {
             let _ = writeln!(io::stderr(), "{test}: skipped, mosquitto is not installed");
             return None;
         };
-        let directory = std::env::temp_dir().join(format!("mqtt-fleet-mosquitto-{}", unique()));
+        let directory = scratch("mosquitto");
         fs::create_dir(&directory).expect("a directory for mosquitto can be made");
         let mut broker = Mosquitto {
             program,
@@ -297,15 +297,4 @@ fn free_port() -> u16 {
         .local_addr()
         .expect("a bound socket has an address")
         .port()
-}
-
-/// A text that no other call gives, in this process or in another one that runs.
-fn unique() -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    // Relaxed: only the numbers matter, not what happened before.
-    format!(
-        "{}-{}",
-        std::process::id(),
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    )
 }

@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::proc::{holds_within, wait_until};
+use super::scratch::scratch;
 
 /// Set in the process that `Program::again` starts.
 const ROLE: &str = "MQTT_FLEET_TEST_ROLE";
@@ -77,11 +77,7 @@ impl Program {
     }
 
     fn spawn(command: &mut Command) -> Program {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        // Relaxed: only the numbers matter.
-        let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("mqtt-fleet-program-{}-{n}", std::process::id());
-        let output = std::env::temp_dir().join(name);
+        let output = scratch("output");
         let file = File::create(&output).expect("a file for the output can be made");
         let same = file.try_clone().expect("a file can be shared");
         let child = command

@@ -9,11 +9,11 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::mosquitto::find;
 use super::proc::{alone, alone_behind, is_alone, wait_until};
+use super::scratch::scratch;
 
 /// An address that nothing comes back from, in the world of `network`.
 pub(crate) const BLACK_HOLE: &str = "127.0.0.2";
@@ -146,7 +146,8 @@ impl Group {
             true => of_its_own,
             false => Path::new("/sys/fs/cgroup"),
         };
-        let directory = root.join(unique());
+        let name = scratch("group");
+        let directory = root.join(name.file_name().unwrap_or_default());
         fs::create_dir(&directory)?;
         let group = Group(directory);
         fs::write(group.0.join("pids.max"), at_most.to_string())?;
@@ -165,7 +166,7 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Scratch {
-        let directory = std::env::temp_dir().join(unique());
+        let directory = scratch("world");
         fs::create_dir(&directory).expect("a directory can be made");
         Scratch(directory)
     }
@@ -175,13 +176,6 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
-}
-
-fn unique() -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    // Relaxed: only the numbers matter.
-    let n = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("mqtt-fleet-world-{}-{n}", std::process::id())
 }
 
 /// Whether a program is there. For those that are no part of every system.

@@ -3,8 +3,9 @@
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use super::{Mosquitto, PATIENCE, find, unique};
+use super::{Mosquitto, PATIENCE, find};
 use crate::support::proc::wait_until;
+use crate::support::scratch::scratch;
 
 /// One message as `mosquitto_sub` saw it.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,7 +57,12 @@ impl Mosquitto {
 
     /// Subscribes with `mosquitto_sub` for the first `count` messages; returns once the broker knows it.
     pub(crate) fn subscribe(&self, filter: &str, qos: u8, count: usize) -> Subscriber {
-        let id = format!("sub-{}", unique());
+        let id = scratch("sub");
+        let id = id
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let mut command = self.client("mosquitto_sub");
         command.args(["-t", filter, "-q", &qos.to_string(), "-i", &id]);
         // It ends by itself: after `count` messages, or with an error when they do not come.
