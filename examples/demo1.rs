@@ -25,7 +25,10 @@ const USAGE: &str = "usage: demo1 [--clients N] [--broker URL] [--seconds N]";
 
 fn main() -> Result<(), Box<dyn Error>> {
     env_logger::init(); // RUST_LOG=mqtt_fleet=debug shows what the library says itself
-    let options = Options::from_arguments()?;
+    let options = Options::from_arguments().unwrap_or_else(|wrong| {
+        eprintln!("{wrong}");
+        exit(2)
+    });
     let mut own_broker = None;
     let url = match options.broker {
         Some(url) => url,

@@ -24,7 +24,10 @@ const OWN_FILE: &str = include_str!("demo1a.toml");
 
 fn main() -> Result<(), Box<dyn Error>> {
     env_logger::init(); // RUST_LOG=mqtt_fleet=debug shows what the library says itself
-    let options = Options::from_arguments()?;
+    let options = Options::from_arguments().unwrap_or_else(|wrong| {
+        eprintln!("{wrong}");
+        exit(2)
+    });
     let plant = TestBroker::builder()
         .login("gateway", "only-for-the-example")
         .login("sensor", "also-for-the-example")

@@ -30,7 +30,10 @@ const BROKER_LEAVES_AFTER: Duration = Duration::from_secs(3);
 
 fn main() -> Result<(), Box<dyn Error>> {
     env_logger::init(); // RUST_LOG=mqtt_fleet=debug shows what the library says itself
-    let options = Options::from_arguments()?;
+    let options = Options::from_arguments().unwrap_or_else(|wrong| {
+        eprintln!("{wrong}");
+        exit(2)
+    });
     let mut own_brokers = Vec::new();
     let mut urls = options.brokers.clone();
     if urls.is_empty() {

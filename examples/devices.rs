@@ -41,7 +41,10 @@ const CONNECTS_PER_SECOND: u32 = 500;
 
 fn main() -> Result<(), Box<dyn Error>> {
     env_logger::init();
-    let options = Options::from_arguments()?;
+    let options = Options::from_arguments().unwrap_or_else(|wrong| {
+        eprintln!("{wrong}");
+        exit(2)
+    });
     let mut own_broker = None;
     let url = match &options.broker {
         Some(url) => url.clone(),

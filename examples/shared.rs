@@ -33,7 +33,10 @@ const USAGE: &str = "usage: shared [--broker URL] [--name NAME] [--group GROUP] 
 
 fn main() -> Result<(), Box<dyn Error>> {
     env_logger::init();
-    let options = Options::from_arguments()?;
+    let options = Options::from_arguments().unwrap_or_else(|wrong| {
+        eprintln!("{wrong}");
+        exit(2)
+    });
     match &options.broker {
         Some(url) => work(url, &options),
         None => two_processes(),

@@ -55,7 +55,10 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 fn main() -> Result<(), Box<dyn Error>> {
     env_logger::init();
-    let mut options = Options::from_arguments()?;
+    let mut options = Options::from_arguments().unwrap_or_else(|wrong| {
+        eprintln!("{wrong}");
+        exit(2)
+    });
     // Not `stop_on_signal`, which stops the clients at once: here what is in hand goes first.
     let (signal, signalled) = bounded(1);
     ctrlc::set_handler(move || {
