@@ -17,6 +17,9 @@ use std::{env, error::Error, fs::File, io::Write, thread, time::Duration};
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let path = arguments.next().unwrap_or("readings.csv".into());
+    if path.starts_with('-') {
+        return Err("usage: drop_in [FILE] [READINGS]".into());
+    }
     let readings = arguments.next().unwrap_or("10".into()).parse()?;
     let mut file = File::create(path)?;
     let url = env::var("MQTT_URL").unwrap_or("mqtt://localhost".into()); // MQTT

@@ -1,15 +1,16 @@
 //! Isolation: while one client of fifty is attacked in every way, the other forty-nine lose nothing, stay
 //! connected, and are as quick as before.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use mqtt_fleet::testing::TestBroker;
-use mqtt_fleet::{ClientSpec, Fleet, QoS, Retry};
+use mqtt_fleet::{ClientReport, ClientSpec, Fleet, Outcome, QoS, Retry};
 
-use crate::support::attacks::{ATTACKS, Hook, VICTIM, Victim};
+use crate::support::attacks::{ATTACKS, Hook, Panics, VICTIM, Victim};
 use crate::support::crowd::{Crowd, Trip, with_crowd};
 use crate::support::fleet::{PATIENCE, quick};
 use crate::support::proc::wait_until;
@@ -27,6 +28,11 @@ fn one_of_fifty_is_attacked() {
     let (calm_broker, broker) = (TestBroker::start().unwrap(), TestBroker::start().unwrap());
     let (handler, handler_hangs, handler_trap) = Hook::new();
     let (pub_function, pub_hangs, pub_trap) = Hook::new();
+    let panics = Panics::default();
+    let (handler_panics, pub_panics) = (
+        Arc::clone(&panics.handler),
+        Arc::clone(&panics.pub_function),
+    );
     let victim = ClientSpec::new(VICTIM, broker.url())
         .client_id(VICTIM)
         .keep_alive(Duration::from_secs(1))
@@ -38,12 +44,14 @@ fn one_of_fifty_is_attacked() {
             if handler_hangs.load(Ordering::SeqCst) {
                 handler_trap.hang();
             }
+            Panics::maybe(&handler_panics);
             Ok(())
         })
         .publish_every(Duration::from_millis(5), move |_| {
             if pub_hangs.load(Ordering::SeqCst) {
                 pub_trap.hang();
             }
+            Panics::maybe(&pub_panics);
             Ok(())
         });
     // Next to the victim: on the other publisher thread.
@@ -63,6 +71,7 @@ fn one_of_fifty_is_attacked() {
         client: fleet.client(VICTIM).unwrap().clone(),
         handler,
         pub_function,
+        panics,
     };
     let ticking = fleet.client("ticking").unwrap();
     victim.recover();
@@ -103,7 +112,14 @@ fn one_of_fifty_is_attacked() {
         }
     }
     crowd.assert_undisturbed(&calm_broker);
-    assert_eq!(fleet.stop(PATIENCE).exit_code(), 0);
+    let report = fleet.stop(PATIENCE);
+    assert!(report.abandoned().is_empty(), "{report}");
+    // The victim, too: it was attacked, and never gave up.
+    let all = report.clients().iter();
+    assert!(
+        all.map(ClientReport::outcome)
+            .all(|it| *it == Outcome::Stopped)
+    );
 }
 
 /// Fails if a name that does not resolve, looked up again and again, delays another client.

@@ -191,8 +191,9 @@ impl Scale {
     }
 }
 
-/// Never more CONNECTs in a second than the rate allows. The broker's clock runs when its thread reads
-/// them, so that a machine that is late makes some of them look closer together; without a rate they'd be twice as many.
+/// Not many more CONNECTs in a second than the rate allows, as a broker sees them whose threads run late
+/// themselves: what it reads late, it reads together with what is on time. Without a rate there would be several
+/// times as many. That never more are let go is shown in scale_pace.rs.
 fn check_rate(times: &[Duration], rate: usize, when: &str) {
     let most = most_within(times, Duration::from_secs(1));
     println!("{when}: at most {most} CONNECTs in a second, rate {rate}");

@@ -80,7 +80,7 @@ const fn unguarded(mut target: Target) -> Target {
     target
 }
 
-const TARGETS: [Target; 31] = [
+const TARGETS: [Target; 33] = [
     rate(Publish, 0, &[1], Bare, 8.0),
     rate(Publish, 0, &[1], Mosquitto, 3.0),
     rate(Publish, 1, &[1], Bare, 4.0),
@@ -122,6 +122,16 @@ const TARGETS: [Target; 31] = [
         to: To::Clients(10),
         guarded: false,
         ..rate(Receive, 1, &[1_000], Bare, 0.8)
+    },
+    Target {
+        to: To::Clients(10),
+        guarded: false,
+        ..rate(Publish, 0, &[1_000], Bare, 0.8)
+    },
+    Target {
+        to: To::Clients(10),
+        guarded: false,
+        ..rate(Publish, 1, &[1_000], Bare, 0.8)
     },
 ];
 

@@ -1,7 +1,9 @@
 //! What is done to one client while the others are looked at.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -21,6 +23,24 @@ pub(crate) struct Victim {
     pub(crate) client: Client,
     pub(crate) handler: Hook,
     pub(crate) pub_function: Hook,
+    /// So many calls of each of its functions panic from now on.
+    pub(crate) panics: Panics,
+}
+
+/// Of the handler and of the pub function. Few, because each is printed with its stack.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Panics {
+    pub(crate) handler: Arc<AtomicU32>,
+    pub(crate) pub_function: Arc<AtomicU32>,
+}
+
+impl Panics {
+    /// Panics if it is to.
+    pub(crate) fn maybe(left: &AtomicU32) {
+        let less = |left: u32| left.checked_sub(1);
+        let was = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        assert!(was.is_err(), "as it was told");
+    }
 }
 
 /// Makes a function of the victim hang.
@@ -102,7 +122,7 @@ fn is_away(victim: &Victim, _before: &Stats) {
     assert!(!victim.client.is_connected());
 }
 
-pub(crate) const ATTACKS: [Attack; 12] = [
+pub(crate) const ATTACKS: [Attack; 18] = [
     Attack {
         name: "kicked again and again",
         trip: Trip::Handled,
@@ -239,6 +259,75 @@ pub(crate) const ATTACKS: [Attack; 12] = [
         end: |victim, before| {
             is_away(victim, before);
             victim.broker.restart(Sessions::Kept).unwrap();
+        },
+    },
+    Attack {
+        name: "an oversized packet again and again",
+        trip: Trip::Handled,
+        begin: nothing,
+        again: |victim| _ = victim.broker.send_raw(VICTIM, &b"\x30\xff\xff\xff\x7f"[..]),
+        end: lost,
+    },
+    Attack {
+        name: "CONNACK refused",
+        trip: Trip::Handled,
+        begin: |victim| {
+            victim.broker.on_connect_of(VICTIM, ConnectReply::Code(3));
+            assert!(victim.broker.cut(VICTIM));
+            victim.client.wait_disconnected(PATIENCE).unwrap();
+        },
+        again: nothing,
+        end: is_away,
+    },
+    Attack {
+        name: "SUBACK refused",
+        trip: Trip::Handled,
+        begin: |victim| {
+            victim.broker.fail_subscribe("victim/#");
+            assert!(victim.broker.cut(VICTIM));
+        },
+        again: nothing,
+        end: |victim, before| {
+            wait_until("it is refused", PATIENCE, || {
+                victim.client.stats().refused_subscriptions > before.refused_subscriptions
+            });
+        },
+    },
+    Attack {
+        name: "its client id is used by another one",
+        trip: Trip::Handled,
+        begin: nothing,
+        again: |victim| {
+            let mut thief = TcpStream::connect(("127.0.0.1", victim.broker.port())).unwrap();
+            let connect = b"\x10\x12\x00\x04MQTT\x04\x02\x00\x3c\x00\x06victim";
+            thief.write_all(connect).unwrap();
+            let _ = thief.read(&mut [0; 4]);
+        },
+        end: lost,
+    },
+    Attack {
+        name: "its handler panics",
+        trip: Trip::Handled,
+        begin: |victim| {
+            victim.panics.handler.store(3, Ordering::SeqCst);
+            victim.publish_to(3, QoS::AtLeastOnce);
+        },
+        again: nothing,
+        end: |victim, before| {
+            wait_until("it panicked", PATIENCE, || {
+                victim.client.stats().handler_panics == before.handler_panics + 3
+            });
+        },
+    },
+    Attack {
+        name: "its pub function panics",
+        trip: Trip::Handled,
+        begin: |victim| victim.panics.pub_function.store(3, Ordering::SeqCst),
+        again: nothing,
+        end: |victim, before| {
+            wait_until("it panicked", PATIENCE, || {
+                victim.client.stats().pub_panics == before.pub_panics + 3
+            });
         },
     },
 ];
