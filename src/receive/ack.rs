@@ -104,7 +104,8 @@ impl AckQueue {
         let mut admission = Admission::New(ticket);
         let mut done = false;
         let packet_id = acknowledgement.packet_id;
-        if !has_place && !(is_once && inner.exactly_once.contains_key(&packet_id)) {
+        let is_known = is_once && inner.exactly_once.contains_key(&packet_id);
+        if !has_place && !is_known {
             return Admission::OutOfIdentifiers;
         }
         if is_once {
