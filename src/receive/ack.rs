@@ -88,8 +88,9 @@ impl AckQueue {
         }
     }
 
-    /// A message came.
-    pub(crate) fn received(&self, acknowledgement: Acknowledgement) -> Admission {
+    /// A message came. What is new needs a place in the queue: a QoS 2 message that is refused must
+    /// not count as delivered when it comes again.
+    pub(crate) fn received(&self, acknowledgement: Acknowledgement, has_place: bool) -> Admission {
         let mut inner = self.inner.lock();
         if inner.slots.len() >= MOST_UNACKNOWLEDGED {
             return Admission::OutOfIdentifiers;
@@ -102,8 +103,13 @@ impl AckQueue {
         };
         let mut admission = Admission::New(ticket);
         let mut done = false;
+        let packet_id = acknowledgement.packet_id;
+        let is_known = is_once && inner.exactly_once.contains_key(&packet_id);
+        if !has_place && !is_known {
+            return Admission::OutOfIdentifiers;
+        }
         if is_once {
-            match inner.exactly_once.entry(acknowledgement.packet_id) {
+            match inner.exactly_once.entry(packet_id) {
                 Entry::Vacant(entry) => {
                     entry.insert(Once {
                         delivered: ticket,
@@ -257,7 +263,7 @@ mod tests {
     }
 
     fn ticket(queue: &AckQueue, acknowledgement: Acknowledgement) -> Option<Ticket> {
-        match queue.received(acknowledgement) {
+        match queue.received(acknowledgement, true) {
             Admission::New(ticket) => Some(ticket),
             _ => None,
         }
@@ -272,14 +278,14 @@ mod tests {
         };
         let first = ticket(&queue, twice).unwrap();
         assert_eq!(
-            queue.received(twice),
+            queue.received(twice, true),
             Admission::Repeated,
             "before it is handled"
         );
         assert!(released.lock().is_empty());
         queue.forget();
         assert_eq!(
-            queue.received(twice),
+            queue.received(twice, true),
             Admission::Repeated,
             "on the next connection"
         );
@@ -291,7 +297,7 @@ mod tests {
         );
         queue.forget();
         assert_eq!(
-            queue.received(twice),
+            queue.received(twice, true),
             Admission::Repeated,
             "PUBREC was lost"
         );
@@ -306,10 +312,29 @@ mod tests {
     }
 
     #[test]
+    fn exactly_once_that_found_no_place_is_new_when_it_comes_again() {
+        let (queue, released) = queue();
+        let once = Acknowledgement {
+            packet_id: 7,
+            qos: QoS::ExactlyOnce,
+        };
+        assert_eq!(queue.received(once, false), Admission::OutOfIdentifiers);
+        queue.forget();
+        let again = ticket(&queue, once).unwrap();
+        assert_eq!(
+            queue.received(once, false),
+            Admission::Repeated,
+            "what is delivered has its place"
+        );
+        queue.handled(&[again]);
+        assert_eq!(*released.lock(), [7]);
+    }
+
+    #[test]
     fn a_broker_without_free_identifiers_is_noticed() {
         let (queue, _released) = queue();
         assert!((1..=u16::MAX).all(|id| ticket(&queue, ack(id)).is_some()));
-        assert_eq!(queue.received(ack(1)), Admission::OutOfIdentifiers);
+        assert_eq!(queue.received(ack(1), true), Admission::OutOfIdentifiers);
     }
 
     proptest! {

@@ -101,8 +101,9 @@ impl Dispatch {
                     packet_id: received.packet_id,
                     qos,
                 };
-                match source.acks.received(acknowledgement) {
-                    Admission::New(ticket) if source.has_identifiers(self.tally.acknowledged) => {
+                let has_place = source.has_identifiers(self.tally.acknowledged);
+                match source.acks.received(acknowledgement, has_place) {
+                    Admission::New(ticket) => {
                         self.tally.acknowledged += 1;
                         Some(ticket)
                     }
@@ -111,7 +112,7 @@ impl Dispatch {
                         source.counters.repeated.increment();
                         return Ok(());
                     }
-                    Admission::New(_) | Admission::OutOfIdentifiers => {
+                    Admission::OutOfIdentifiers => {
                         return Err(Offense::OutOfIdentifiers);
                     }
                 }

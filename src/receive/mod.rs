@@ -4,6 +4,7 @@ pub(crate) mod ack;
 pub(crate) mod dispatch;
 pub(crate) mod filter;
 pub(crate) mod handler;
+pub(crate) mod held;
 pub(crate) mod lane;
 pub(crate) mod message;
 pub(crate) mod messages;

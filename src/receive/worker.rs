@@ -12,7 +12,7 @@ use std::{
 use crossbeam_channel::{Receiver, never, select};
 
 use crate::{
-    receive::{handler::Handling, lane::Batch, message::Message, source::Settled},
+    receive::{handler::Handling, held, lane::Batch, message::Message},
     supervise::state::{Announced, StateChange},
 };
 
@@ -138,8 +138,6 @@ impl Worker {
         };
         let begun = Instant::now();
         let all = messages.len();
-        let mut settled = Settled::default();
-        let mut source = None;
         let mut go_on = true;
         for (n, message) in messages.into_iter().enumerate() {
             // What is left is dropped, as if it were still in the queue.
@@ -161,22 +159,15 @@ impl Worker {
             if !calm.is_calm() {
                 continue;
             }
-            if source.is_none() {
-                source = Some(Arc::clone(message.source()));
-            }
-            message.let_go(&mut settled);
+            let holds = held::hold(message);
             if n % LOOK_EVERY == LOOK_EVERY - 1 && begun.elapsed() >= MOST_HELD {
                 calm.disturbed();
             }
-            if !calm.is_calm() || settled.tickets.len() >= MOST_SETTLED {
-                if let Some(source) = &source {
-                    source.settle(&mut settled);
-                }
+            if !calm.is_calm() || holds >= MOST_SETTLED {
+                held::settle();
             }
         }
-        if let Some(source) = source {
-            source.settle(&mut settled);
-        }
+        held::settle();
         calm.note(all, begun.elapsed());
         go_on
     }

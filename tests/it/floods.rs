@@ -127,3 +127,45 @@ fn acknowledged_together_in_order_also_around_a_slow_handler() {
     assert_eq!(broker.connects("plant"), 1);
     fleet.stop(STOP);
 }
+
+/// Fails when a handler's stop comes before the acknowledgements of what was handled just before it, so
+/// that the broker sends all that again.
+#[test]
+fn who_stops_from_a_handler_leaves_nothing_unacknowledged_before_it() {
+    const QUICK: usize = 12;
+    let broker = TestBroker::start().unwrap();
+    let spec = ClientSpec::new("plant", broker.url())
+        .client_id("plant")
+        .subscribe("#", QoS::AtLeastOnce);
+    let fleet = Fleet::builder()
+        .client(spec)
+        .workers(1)
+        .on_message("t", |_, _| Ok(()))
+        .on_message("stop", |_, clients| {
+            clients.stop();
+            Ok(())
+        })
+        .start()
+        .unwrap();
+    fleet.wait_subscribed(PATIENCE).unwrap();
+    let is_puback = |packet: &Packet| matches!(packet, Packet::Puback { .. });
+    let flood = flood(1);
+    for round in 1..=QUICK {
+        assert!(broker.send_raw("plant", flood.clone()));
+        wait_for_in(&broker, "plant", round * usize::from(FLOOD), is_puback);
+    }
+    let mut last = flood;
+    last.extend_from_slice(&[0x32, 9, 0, 4, b's', b't', b'o', b'p', 0, FLOOD + 1, 0]);
+    assert!(broker.send_raw("plant", last));
+    let report = fleet.join();
+    wait_for_in(
+        &broker,
+        "plant",
+        (QUICK + 1) * usize::from(FLOOD),
+        is_puback,
+    );
+    assert_eq!(
+        report.total().handled,
+        ((QUICK + 1) * usize::from(FLOOD) + 1) as u64
+    );
+}
