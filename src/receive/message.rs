@@ -120,7 +120,7 @@ impl Message {
         self.duplicate
     }
 
-    /// When the network thread handed it over.
+    /// When its client's thread read it, together with others that came in the same piece.
     pub fn received_at(&self) -> Instant {
         self.received_at
     }

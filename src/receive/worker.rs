@@ -5,14 +5,19 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use crossbeam_channel::{Receiver, never, select};
 
 use crate::{
-    receive::{handler::Handling, held, lane::Batch, message::Message},
+    receive::{
+        calm::{Calm, LOOK_EVERY, LookOut, MOST_HELD, MOST_SETTLED},
+        handler::Handling,
+        held,
+        lane::Batch,
+        message::Message,
+    },
     supervise::state::{Announced, StateChange},
 };
 
@@ -55,13 +60,14 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn run(mut self) {
         let mut calm = Calm::default();
+        let mut look_out = LookOut::default();
         let none = never();
         loop {
             // All that is there first: waiting in `select!` costs more than looking.
             if !self.drain(&mut calm) {
                 return;
             }
-            if calm.is_calm() && self.await_batch() {
+            if calm.is_calm() && look_out.until(|| !self.lane.is_empty()) {
                 continue;
             }
             let states = self.states.as_ref().map_or(&none, |(states, _)| states);
@@ -101,20 +107,6 @@ impl Worker {
                 Err(_) => return true,
             }
         }
-    }
-
-    /// Looks out for the next batch for a moment, and gives way to other threads meanwhile. Says
-    /// whether one is there. Where messages come as fast as they are handled, going to sleep and
-    /// being woken takes longer than handling them.
-    fn await_batch(&self) -> bool {
-        let begun = Instant::now();
-        while self.lane.is_empty() {
-            if begun.elapsed() >= LOOK_OUT {
-                return false;
-            }
-            thread::yield_now();
-        }
-        true
     }
 
     fn tell_states(&self) {
@@ -160,7 +152,9 @@ impl Worker {
                 continue;
             }
             let holds = held::hold(message);
-            if n % LOOK_EVERY == LOOK_EVERY - 1 && begun.elapsed() >= MOST_HELD {
+            // Acknowledgements that are held make it worth to look at the clock each time.
+            let look = holds > 0 || n % LOOK_EVERY == LOOK_EVERY - 1;
+            if look && begun.elapsed() >= MOST_HELD {
                 calm.disturbed();
             }
             if !calm.is_calm() || holds >= MOST_SETTLED {
@@ -181,51 +175,5 @@ impl Worker {
     fn call(&self, message: &mut Message) {
         self.handling.handle(message);
         self.busy.0.store(IDLE, Ordering::Relaxed);
-    }
-}
-
-/// Messages are acknowledged one by one as they are handled. Where many were handled and each took
-/// next to no time, those of a batch are acknowledged together: otherwise each acknowledgement
-/// wakes the network thread, which costs more than the handler. Should a handler be slow all of a
-/// sudden, the acknowledgements before it wait for it, once: after that it is one by one again.
-#[derive(Debug, Default)]
-struct Calm {
-    /// Messages handled quickly, one after the other.
-    quick: usize,
-}
-
-/// So many have to be handled quickly first.
-const CALM_AFTER: usize = 256;
-
-/// Quick is at most this for each message, on average over a batch.
-const QUICK: Duration = Duration::from_micros(10);
-
-/// A batch whose handlers have taken this long is acknowledged so far.
-const MOST_HELD: Duration = Duration::from_micros(500);
-
-/// How long a worker looks out for the next batch before it sleeps.
-const LOOK_OUT: Duration = Duration::from_micros(50);
-
-/// How many messages are handled between two looks at the clock.
-const LOOK_EVERY: usize = 8;
-
-/// At most so many are acknowledged together.
-const MOST_SETTLED: usize = 64;
-
-impl Calm {
-    fn is_calm(&self) -> bool {
-        self.quick >= CALM_AFTER
-    }
-
-    fn disturbed(&mut self) {
-        self.quick = 0;
-    }
-
-    fn note(&mut self, messages: usize, took: Duration) {
-        let each = took / u32::try_from(messages.max(1)).unwrap_or(u32::MAX);
-        match each <= QUICK {
-            true => self.quick = self.quick.saturating_add(messages),
-            false => self.disturbed(),
-        }
     }
 }

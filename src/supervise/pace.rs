@@ -16,8 +16,10 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(crate) struct Pacer {
     rate: usize,
     interval: Duration,
-    /// When the next one who asks is to come again.
+    /// When the next one who asks is to come again, to begin.
     next: Mutex<Instant>,
+    /// The same for those who are about to connect.
+    permitted: Mutex<Instant>,
     /// When those of the last second were let go.
     gone: Mutex<VecDeque<Instant>>,
 }
@@ -26,34 +28,50 @@ impl Pacer {
     /// `per_second` is at least one.
     pub(crate) fn new(per_second: u32) -> Self {
         let per_second = per_second.max(1);
+        let now = Instant::now();
         Self {
             rate: usize::try_from(per_second).unwrap_or(usize::MAX),
             interval: SECOND / per_second,
-            next: Mutex::new(Instant::now()),
+            next: Mutex::new(now),
+            permitted: Mutex::new(now),
             gone: Mutex::new(VecDeque::new()),
         }
     }
 
-    /// Waits for this client's turn. Says whether it came before the stop.
-    pub(crate) fn wait(&self, stop: &StopSignal) -> bool {
-        let now = Instant::now();
-        let turn = {
-            let mut next = self.next.lock();
-            let turn = (*next).max(now);
-            *next = turn + self.interval;
-            turn
-        };
-        if stop.pause(turn.saturating_duration_since(now)) {
+    /// Waits for this client's turn to begin an attempt. Says whether it came before the stop.
+    pub(crate) fn turn(&self, stop: &StopSignal) -> bool {
+        self.queue(&self.next, stop)
+    }
+
+    /// Right before the connect: waits until it keeps to the rate. Says whether it may be made, not
+    /// after a stop.
+    ///
+    /// The turns are evenly spread, but where there are thousands of threads the system runs some
+    /// of them late, and a name service or a function for credentials may hold many of them up and
+    /// let them go at one moment. So there is a second queue; and should even that let threads go
+    /// late, they are counted.
+    pub(crate) fn permit(&self, stop: &StopSignal) -> bool {
+        if !self.queue(&self.permitted, stop) {
             return false;
         }
-        // The turns are evenly spread, but where there are thousands of threads the system runs some
-        // of them late, and these would come together with the ones that are on time.
         while let Some(early) = self.too_many() {
             if stop.pause(early) {
                 return false;
             }
         }
         true
+    }
+
+    /// Takes the next place in a queue, and waits for its moment.
+    fn queue(&self, next: &Mutex<Instant>, stop: &StopSignal) -> bool {
+        let now = Instant::now();
+        let turn = {
+            let mut next = next.lock();
+            let turn = (*next).max(now);
+            *next = turn + self.interval;
+            turn
+        };
+        !stop.pause(turn.saturating_duration_since(now))
     }
 
     /// Lets the caller go now, or says how long it has to wait until one of the last second is
@@ -84,12 +102,12 @@ mod tests {
         let pacer = Pacer::new(1_000);
         let stop = StopSignal::default();
         let start = Instant::now();
-        assert!((0..20).all(|_| pacer.wait(&stop)));
+        assert!((0..20).all(|_| pacer.turn(&stop)));
         assert!(start.elapsed() >= Duration::from_millis(19));
         let slow = Pacer::new(1);
-        assert!(slow.wait(&stop), "the first turn is now");
+        assert!(slow.turn(&stop), "the first turn is now");
         stop.raise();
-        assert!(!slow.wait(&stop), "a turn in a second is not waited for");
+        assert!(!slow.turn(&stop), "a turn in a second is not waited for");
     }
 
     #[test]
@@ -108,5 +126,8 @@ mod tests {
             .for_each(|at| *at = past);
         assert!((0..3).all(|_| pacer.too_many().is_none()));
         assert!(pacer.too_many().is_some());
+        let stop = StopSignal::default();
+        stop.raise();
+        assert!(!pacer.permit(&stop), "a stop ends the wait");
     }
 }

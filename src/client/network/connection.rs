@@ -132,7 +132,9 @@ impl Network {
                     // Closed between the two looks: the signal is raised now.
                     Settled::Closed => continue,
                     Settled::Outgrown(growth) => {
-                        let receives_qos2 = self.core.subscriptions.lock().any_exactly_once();
+                        // Also what an earlier subscription of the session brought.
+                        let receives_qos2 = self.core.subscriptions.lock().any_exactly_once()
+                            || self.dispatch.source().acks.any_exactly_once();
                         self.link.grow(growth, receives_qos2);
                         continue;
                     }

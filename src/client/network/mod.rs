@@ -100,7 +100,7 @@ impl Network {
         // Whatever this returns after a stop, the caller looks at the signal and not at it.
         let stopped = Cause::Closed;
         if let Some(pacer) = &self.pacer {
-            if !pacer.wait(&self.core.stop) {
+            if !pacer.turn(&self.core.stop) {
                 return Err(stopped);
             }
         }
@@ -112,6 +112,11 @@ impl Network {
         self.core.outbox.expire();
         let (address, hops) = self.brokers.resolve()?;
         let login = self.brokers.login()?;
+        if let Some(pacer) = &self.pacer {
+            if !pacer.permit(&self.core.stop) {
+                return Err(stopped);
+            }
+        }
         let mut last = stopped;
         for hop in hops {
             // Looked at last of all: after a stop no connect is made.

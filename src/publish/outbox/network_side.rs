@@ -180,14 +180,24 @@ impl Outbox {
         Settled::Ready
     }
 
-    /// Waits until there is something to send, for a moment at most. Says whether there is. The
-    /// first part of the moment it only gives way to other threads: being woken takes longer than
-    /// quick handlers do.
+    /// Waits, for a moment at most, until there is something to do: more to send, a bell, or the
+    /// end. Says whether there is. The first part of the moment it only gives way to other threads:
+    /// being woken takes longer than quick handlers do.
     pub(crate) fn await_something(&self, at_most: Duration) -> bool {
+        let before = {
+            let mut inner = self.inner.lock();
+            if inner.listener == Listener::Asleep {
+                // A packet has woken this thread: nobody has to ring. It settles before it sleeps.
+                inner.listener = Listener::Awake;
+            }
+            // These wait for the window, or would have been taken.
+            inner.publishes.len()
+        };
         let nothing = |inner: &Books| {
             inner.controls.is_empty()
-                && inner.publishes.is_empty()
+                && inner.publishes.len() <= before
                 && inner.listener == Listener::Awake
+                && !inner.bell_out
         };
         let begun = Instant::now();
         while begun.elapsed() < at_most / 4 {
