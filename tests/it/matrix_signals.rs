@@ -133,3 +133,57 @@ fn while_a_handler_is_stuck() {
         },
     );
 }
+
+/// Fails if a client that waits for its turn by `connect_rate` sleeps through a stop, or connects after it.
+#[test]
+fn while_waiting_for_a_turn() {
+    each_signal(
+        "matrix_signals::while_waiting_for_a_turn",
+        // Whoever's turn is the first.
+        ": connected",
+        || {
+            let broker = TestBroker::start().unwrap();
+            let others = spec("other-{i}", &broker).times(20);
+            let code = run(spec("first", &broker), |fleet| {
+                fleet.clients(others).connect_rate(1)
+            });
+            // A few more turns may have come before the signal.
+            assert!(broker.connects_total() < 20);
+            code
+        },
+        |status, output| {
+            assert_eq!(status.code(), Some(0), "{output}");
+            assert_eq!(output.matches("ended: stopped").count(), 21, "{output}");
+        },
+    );
+}
+
+/// Fails if a program that drains its outboxes can't be ended before it is done, or hides what was not
+/// sent.
+#[test]
+fn while_draining() {
+    each_signal(
+        "matrix_signals::while_draining",
+        "the outbox is not empty",
+        || {
+            let broker = TestBroker::start().unwrap();
+            broker.hold_acks(true);
+            let fleet = Fleet::builder()
+                .client(spec("slow", &broker))
+                .start()
+                .unwrap();
+            fleet.stop_on_signal().unwrap();
+            fleet.wait_connected(PATIENCE).unwrap();
+            let client = fleet.client("slow").unwrap();
+            client.publish("t", QoS::AtLeastOnce, false, "x").unwrap();
+            println!("the outbox is not empty");
+            let report = fleet.stop_draining(10 * PATIENCE);
+            println!("failed: {}", report.total().published.failed);
+            report.exit_code()
+        },
+        |status, output| {
+            assert_eq!(status.code(), Some(0), "{output}");
+            assert!(output.contains("failed: 1"), "{output}");
+        },
+    );
+}
