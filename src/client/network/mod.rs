@@ -1,8 +1,9 @@
 //! The network thread of one client: connect, iterate, count, pause, and end with an outcome.
 //!
 //! It blocks on nothing but rumqttc's `Connection::iter().next()`, a name look-up, the user's
-//! credentials function or password file, a pause that the stop signal ends, and, after DISCONNECT, the broker's
-//! closing of the connection for 100 ms at most.
+//! credentials function or password file, a pause that the stop signal ends, a moment of 200 µs at
+//! most for workers that are about to acknowledge, and, after DISCONNECT, the broker's closing of
+//! the connection for 100 ms at most.
 
 mod connection;
 
