@@ -393,6 +393,7 @@ fn trust_the_system() -> i32 {
 #[test]
 fn the_system_is_trusted_by_default() {
     let test = "tls::the_system_is_trusted_by_default";
+    Program::be(trust_the_system);
     let made = Certificates::new();
     let ca = made.authority("ca");
     made.issue(&ca, "right", &["127.0.0.1"]);

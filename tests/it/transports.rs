@@ -160,6 +160,7 @@ fn connect_on_a_stack() -> i32 {
 #[test]
 fn half_of_the_default_stack_is_enough() {
     let test = "transports::half_of_the_default_stack_is_enough";
+    Program::be(connect_on_a_stack);
     let Some(all) = everything() else {
         return;
     };

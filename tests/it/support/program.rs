@@ -53,10 +53,16 @@ impl Program {
         environment: &[(&str, &OsStr)],
         body: impl FnOnce() -> i32,
     ) -> Program {
+        Program::be(body);
+        Program::again_in(test, "1", environment)
+    }
+
+    /// In a process that is to be another one: runs its body, and does not return. For a test that makes
+    /// something before its roles, which such a process would make too, and leave behind.
+    pub(crate) fn be(body: impl FnOnce() -> i32) {
         if std::env::var_os(ROLE).is_some() {
             std::process::exit(body());
         }
-        Program::again_in(test, "1", environment)
     }
 
     /// Runs the calling test in a process of its own, where `told` gives what is told here.
