@@ -103,11 +103,8 @@
 //! between receipt and handling loses nothing that the broker keeps.
 //!
 //! - Acknowledgements leave in the order of receipt [MQTT-4.6.0-2]: those of one client wait for
-//!   its oldest message in hand. The broker's in-flight window is the back-pressure; a handler
+//!   its oldest message in hand, and for nothing else. The broker's in-flight window is the back-pressure; a handler
 //!   that is stuck, or a [`Message`] that you keep, stops the flow of its client in time.
-//! - Where messages come fast and handlers are quick, those of a batch (at most 64, of half a
-//!   millisecond) are acknowledged together. A handler that is slow all of a sudden makes the ones
-//!   before it in its batch wait until it returns; from then on it is one by one again.
 //! - An acknowledgement belongs to the connection that its message came on. After a loss it is
 //!   not sent at all, and a broker that kept the session sends the message again, with
 //!   [`Message::duplicate`] set: handlers must bear that.

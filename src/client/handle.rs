@@ -17,7 +17,7 @@ use crate::{
         receipt::Receipt,
         size::packet_size,
     },
-    receive::{ack::Acknowledgement, held},
+    receive::ack::Acknowledgement,
     spec::{
         qos::QoS,
         settings::Settings,
@@ -92,8 +92,6 @@ impl Core {
     }
 
     pub(crate) fn stop(&self) {
-        // A handler may call this: what was handled before it is acknowledged yet.
-        held::settle();
         // In this order: whoever finds the outbox closed finds the signal raised.
         self.stop.raise();
         self.outbox.close();

@@ -8,7 +8,9 @@ use crate::{
     client::{brokers::Brokers, handle::Core, link::Link, network::Network, tls::TlsConfig},
     receive::dispatch::Dispatch,
     spec::{retry::Attempts, settings::Settings},
-    supervise::{outcome::Outcome, pace::Pacer, panic::caught, state::ClientState},
+    supervise::{
+        backoff::Backoff, outcome::Outcome, pace::Pacer, panic::caught, state::ClientState,
+    },
 };
 
 /// What a client's thread is given, before it has a connection.
@@ -83,8 +85,7 @@ impl Life {
             parcels: Vec::new(),
             birth: settings.birth.as_ref().map(|birth| birth.qos),
             on_refused_subscription: settings.refused_subscription,
-            unlucky: 0,
-            bad_luck: 1,
+            giving_way: Backoff::default(),
             ending: None,
             on_first_connect: self.on_first_connect,
             answered: false,

@@ -7,7 +7,6 @@ use std::{
 
 use crate::{
     fleet::running::{Fleet, RunningWorker},
-    receive::held,
     supervise::{
         outcome::Outcome,
         report::{ClientReport, Report},
@@ -116,8 +115,6 @@ impl Fleet {
         if self.messages.is_some() {
             return;
         }
-        // A handler may have called this: what was handled before it is handled.
-        held::settle();
         let mut received: Vec<_> = self.clients.iter().map(|it| it.stats().received).collect();
         // A handler that asks for the stop can't wait for the end of its own message.
         let own = self.workers.iter().find(|(watch, _)| watch.is_current());

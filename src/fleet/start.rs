@@ -151,6 +151,7 @@ fn start_workers(
             closing: closing.clone(),
             expired: Arc::clone(&expired),
             busy: busy.clone(),
+            acknowledged: false,
         };
         let thread = spawn(&format!("worker-{n}"), plan.stack_size, move || {
             worker.run()

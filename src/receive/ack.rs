@@ -138,27 +138,21 @@ impl AckQueue {
         admission
     }
 
-    /// Messages are handled: release the completed front of the queue.
-    pub(crate) fn handled(&self, tickets: &[Ticket]) {
-        if tickets.is_empty() {
-            return;
-        }
+    /// A message is handled: release the completed front of the queue.
+    pub(crate) fn handled(&self, ticket: Ticket) {
         let mut inner = self.inner.lock();
-        for ticket in tickets {
-            // At QoS 2 the broker may have repeated the message since, on this connection or on a
-            // later one: what it waits for now is the acknowledgement of the repetition.
-            let once = ticket
-                .exactly_once
-                .and_then(|packet_id| inner.exactly_once.get_mut(&packet_id))
-                .filter(|once| once.delivered == *ticket);
-            let repeated = once.and_then(|once| {
-                once.handled = true;
-                once.repeated
-            });
-            inner.done(*ticket);
-            if let Some(repeated) = repeated {
-                inner.done(repeated);
-            }
+        // At QoS 2 the broker may have repeated the message since, on this connection or on a
+        // later one: what it waits for now is the acknowledgement of the repetition.
+        let once = ticket
+            .exactly_once
+            .and_then(|packet_id| inner.exactly_once.get_mut(&packet_id))
+            .filter(|once| once.delivered == ticket);
+        let repeated = once.and_then(|once| {
+            once.handled = true;
+            once.repeated
+        });
+        for ticket in [Some(ticket), repeated].into_iter().flatten() {
+            inner.done(ticket);
         }
         self.release_front(&mut inner);
     }
@@ -294,7 +288,7 @@ mod tests {
             Admission::Repeated,
             "on the next connection"
         );
-        queue.handled(&[first]);
+        queue.handled(first);
         assert_eq!(
             *released.lock(),
             [7],
@@ -331,7 +325,7 @@ mod tests {
             Admission::Repeated,
             "what is delivered has its place"
         );
-        queue.handled(&[again]);
+        queue.handled(again);
         assert_eq!(*released.lock(), [7]);
     }
 
@@ -355,11 +349,11 @@ mod tests {
             queue.forget();
             let tickets: Vec<_> = (1..=50).filter_map(|id| ticket(&queue, ack(id))).collect();
             for ticket in stale {
-                queue.handled(&[ticket]);
+                queue.handled(ticket);
             }
             prop_assert!(released.lock().is_empty());
             for (n, id) in order.iter().enumerate() {
-                queue.handled(&[tickets[usize::from(*id) - 1]]);
+                queue.handled(tickets[usize::from(*id) - 1]);
                 let prefix = (1..=50).take_while(|id| order[..=n].contains(id)).count();
                 prop_assert_eq!(released.lock().len(), prefix);
             }

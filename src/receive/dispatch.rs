@@ -143,13 +143,13 @@ impl Dispatch {
         Ok(())
     }
 
-    /// The wake-up is over: what it brought goes into the queue. Says whether workers have
-    /// something to acknowledge.
-    pub(crate) fn hand_over(&mut self) -> bool {
+    /// The wake-up is over: what it brought goes into the queue. Says how many messages
+    /// workers have to acknowledge.
+    pub(crate) fn hand_over(&mut self) -> usize {
         if self.now.take().is_none() {
-            return false;
+            return 0;
         }
-        let mut acknowledged = self.tally.acknowledged > 0;
+        let acknowledged = self.tally.acknowledged;
         // Before a worker can take it out: no count falls below zero.
         self.tally.count(&self.source);
         if let Lanes::Ordered(lanes) = &self.lanes {
@@ -157,7 +157,7 @@ impl Dispatch {
                 if let Some(batch) = collected.take() {
                     // Fails when nobody will take messages any more, at the end of the fleet. What
                     // is dropped inside the queue is not acknowledged.
-                    acknowledged &= lane.send(batch).is_ok();
+                    let _ = lane.send(batch);
                 }
             }
         }

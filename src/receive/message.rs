@@ -5,10 +5,7 @@ use std::{fmt, sync::Arc, time::Instant};
 use bytes::Bytes;
 
 use crate::{
-    receive::{
-        ack::Ticket,
-        source::{Settled, Source},
-    },
+    receive::{ack::Ticket, source::Source},
     spec::qos::QoS,
 };
 
@@ -146,17 +143,6 @@ impl Message {
     pub(crate) fn unmatched(&mut self) {
         self.fate = Fate::Unmatched;
     }
-
-    /// Lets go of the message. What that means to its client is noted, to be settled with others.
-    pub(crate) fn let_go(mut self, settled: &mut Settled) {
-        self.taken = false;
-        settled.tickets.extend(self.ticket);
-        match self.fate {
-            Fate::Handled => settled.handled += 1,
-            Fate::Unmatched => settled.unmatched += 1,
-            Fate::Superseded => settled.repeated += 1,
-        }
-    }
 }
 
 impl Drop for Message {
@@ -166,7 +152,7 @@ impl Drop for Message {
         }
         // Before it is counted: a drain that finds it handled finds its acknowledgement too.
         if let Some(ticket) = self.ticket {
-            self.source.acks.handled(&[ticket]);
+            self.source.acks.handled(ticket);
         }
         let counters = &self.source.counters;
         match self.fate {

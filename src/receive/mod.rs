@@ -1,11 +1,9 @@
 //! In: from a received packet to the return of its handlers and its acknowledgement.
 
 pub(crate) mod ack;
-mod calm;
 pub(crate) mod dispatch;
 pub(crate) mod filter;
 pub(crate) mod handler;
-pub(crate) mod held;
 pub(crate) mod lane;
 pub(crate) mod message;
 pub(crate) mod messages;

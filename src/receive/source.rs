@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use crate::{
-    receive::ack::{AckQueue, MOST_UNACKNOWLEDGED, Release, Ticket},
+    receive::ack::{AckQueue, MOST_UNACKNOWLEDGED, Release},
     spec::qos::QoS,
     supervise::counters::Counters,
 };
@@ -89,37 +89,4 @@ impl Source {
             QoS::AtLeastOnce | QoS::ExactlyOnce => self.unhandled.fetch_sub(1, Ordering::Relaxed),
         };
     }
-
-    /// Messages that a worker has handled, all at once: acknowledged first and then counted, so that
-    /// a drain that finds them handled finds their acknowledgements too.
-    pub(crate) fn settle(&self, settled: &mut Settled) {
-        self.acks.handled(&settled.tickets);
-        settled.tickets.clear();
-        let Settled {
-            handled,
-            unmatched,
-            repeated,
-            ..
-        } = settled;
-        let counters = &self.counters;
-        let figures = [
-            (&counters.handled, handled),
-            (&counters.unmatched, unmatched),
-            (&counters.repeated, repeated),
-        ];
-        for (counter, figure) in figures {
-            if *figure > 0 {
-                counter.add(std::mem::take(figure));
-            }
-        }
-    }
-}
-
-/// Messages of one client that left the queue and were let go.
-#[derive(Debug, Default)]
-pub(crate) struct Settled {
-    pub(crate) tickets: Vec<Ticket>,
-    pub(crate) handled: u64,
-    pub(crate) unmatched: u64,
-    pub(crate) repeated: u64,
 }

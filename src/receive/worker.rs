@@ -1,25 +1,29 @@
 //! A thread that runs handlers, and the state callback where the fleet gave it to a worker.
 
 use std::{
+    mem,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, never, select};
 
 use crate::{
-    receive::{
-        calm::{Calm, LOOK_EVERY, LookOut, MOST_HELD, MOST_SETTLED},
-        handler::Handling,
-        held,
-        lane::Batch,
-        message::Message,
+    receive::{handler::Handling, lane::Batch, message::Message},
+    spec::qos::QoS,
+    supervise::{
+        backoff::Backoff,
+        state::{Announced, StateChange},
     },
-    supervise::state::{Announced, StateChange},
 };
+
+/// How long a worker looks out for the next batch before it sleeps: a few times as long as an
+/// acknowledgement takes to a broker near by and the next message back.
+const LOOK_OUT: Duration = Duration::from_micros(100);
 
 /// No client: the worker is in no handler.
 const IDLE: usize = usize::MAX;
@@ -55,25 +59,26 @@ pub(crate) struct Worker {
     /// The deadline of the stop has passed: leave the rest unhandled.
     pub(crate) expired: Arc<AtomicBool>,
     pub(crate) busy: Busy,
+    /// Whether it has acknowledged a message since it last looked out for more.
+    pub(crate) acknowledged: bool,
 }
 
 impl Worker {
     pub(crate) fn run(mut self) {
-        let mut calm = Calm::default();
-        let mut look_out = LookOut::default();
+        let mut looking_out = Backoff::default();
         let none = never();
         loop {
             // All that is there first: waiting in `select!` costs more than looking.
-            if !self.drain(&mut calm) {
+            if !self.drain() {
                 return;
             }
-            if calm.is_calm() && look_out.until(|| !self.lane.is_empty()) {
+            if mem::take(&mut self.acknowledged) && looking_out.attempt(|| self.look_out()) {
                 continue;
             }
             let states = self.states.as_ref().map_or(&none, |(states, _)| states);
             select! {
                 recv(self.lane) -> batch => match batch {
-                    Ok(batch) => if !self.handle(batch, &mut calm) {
+                    Ok(batch) => if !self.handle(batch) {
                         return;
                     },
                     // Every client has ended. The last state changes may still come.
@@ -84,7 +89,7 @@ impl Worker {
                     _ => self.states = None,
                 },
                 recv(self.closing) -> _ => {
-                    self.drain(&mut calm);
+                    self.drain();
                     return;
                 }
             }
@@ -92,7 +97,7 @@ impl Worker {
     }
 
     /// Handles all that waits. Says whether to go on.
-    fn drain(&self, calm: &mut Calm) -> bool {
+    fn drain(&mut self) -> bool {
         loop {
             if self.expired.load(Ordering::Relaxed) {
                 return false;
@@ -100,7 +105,7 @@ impl Worker {
             self.tell_states();
             match self.lane.try_recv() {
                 Ok(batch) => {
-                    if !self.handle(batch, calm) {
+                    if !self.handle(batch) {
                         return false;
                     }
                 }
@@ -111,69 +116,58 @@ impl Worker {
 
     fn tell_states(&self) {
         if let Some((states, callback)) = &self.states {
-            while let Ok(change) = states.try_recv() {
-                callback(&change);
+            // Looked at between any two messages: `is_empty` costs less than an attempt to receive.
+            while !states.is_empty() {
+                match states.try_recv() {
+                    Ok(change) => callback(&change),
+                    Err(_) => return,
+                }
             }
         }
+    }
+
+    /// Looks out for the next batch for a moment, and gives way to other threads meanwhile. Says
+    /// whether one is there. A broker sends more once it has the acknowledgements, and going to
+    /// sleep and being woken takes longer than that. Messages that nobody acknowledges come anyway: a
+    /// worker that sleeps meanwhile finds more of them at once.
+    fn look_out(&self) -> bool {
+        let begun = Instant::now();
+        while self.lane.is_empty() {
+            if begun.elapsed() >= LOOK_OUT {
+                return false;
+            }
+            thread::yield_now();
+        }
+        true
     }
 
     /// Handles a batch. Says whether to go on.
-    fn handle(&self, batch: Batch, calm: &mut Calm) -> bool {
-        let messages = match batch {
-            Batch::One(message) => {
-                if let Some(mut message) = self.take(message) {
-                    self.call(&mut message);
+    fn handle(&mut self, batch: Batch) -> bool {
+        match batch {
+            Batch::One(message) => self.handle_one(message),
+            Batch::Many(messages) => {
+                for message in messages {
+                    // What is left is dropped, as if it were still in the queue.
+                    if self.expired.load(Ordering::Relaxed) {
+                        return false;
+                    }
+                    self.tell_states();
+                    self.handle_one(message);
                 }
-                return true;
-            }
-            Batch::Many(messages) => messages,
-        };
-        let begun = Instant::now();
-        let all = messages.len();
-        let mut go_on = true;
-        for (n, message) in messages.into_iter().enumerate() {
-            // What is left is dropped, as if it were still in the queue.
-            if self.expired.load(Ordering::Relaxed) {
-                go_on = false;
-                break;
-            }
-            if self
-                .states
-                .as_ref()
-                .is_some_and(|(states, _)| !states.is_empty())
-            {
-                self.tell_states();
-            }
-            let Some(mut message) = self.take(message) else {
-                continue;
-            };
-            self.call(&mut message);
-            if !calm.is_calm() {
-                continue;
-            }
-            let holds = held::hold(message);
-            // Acknowledgements that are held make it worth to look at the clock each time.
-            let look = holds > 0 || n % LOOK_EVERY == LOOK_EVERY - 1;
-            if look && begun.elapsed() >= MOST_HELD {
-                calm.disturbed();
-            }
-            if !calm.is_calm() || holds >= MOST_SETTLED {
-                held::settle();
             }
         }
-        held::settle();
-        calm.note(all, begun.elapsed());
-        go_on
+        true
     }
 
-    fn take(&self, message: Message) -> Option<Message> {
-        let message = message.take()?;
-        self.busy.0.store(message.source().index, Ordering::Relaxed);
-        Some(message)
-    }
-
-    fn call(&self, message: &mut Message) {
-        self.handling.handle(message);
+    fn handle_one(&mut self, message: Message) {
+        let Some(mut message) = message.take() else {
+            return;
+        };
+        let index = message.source().index;
+        self.acknowledged |= message.qos() != QoS::AtMostOnce;
+        self.busy.0.store(index, Ordering::Relaxed);
+        self.handling.handle(&mut message);
+        drop(message);
         self.busy.0.store(IDLE, Ordering::Relaxed);
     }
 }

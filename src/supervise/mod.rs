@@ -2,6 +2,7 @@
 //!
 //! This room knows nothing of MQTT traffic. The rooms above tell it what happened.
 
+pub(crate) mod backoff;
 pub(crate) mod cause;
 pub(crate) mod counters;
 pub(crate) mod lateness;

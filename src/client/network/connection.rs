@@ -29,8 +29,8 @@ const MOST_WAKE_UPS_FOR_A_BELL: u32 = 32;
 /// takes to wake one of them.
 const MOMENT: Duration = Duration::from_micros(200);
 
-/// After moments in vain it is not tried again for twice as many wake-ups each time, up to so many.
-const MOST_BAD_LUCK: u32 = 4_096;
+/// So many acknowledgements that leave together are worth a call of the system.
+const WORTH_A_WRITE: usize = 32;
 
 impl Network {
     /// One connection, from CONNACK to its end.
@@ -151,8 +151,9 @@ impl Network {
                     return Ok(());
                 }
             }
-            if self.dispatch.hand_over() {
-                self.give_way();
+            let acknowledgements = self.dispatch.hand_over();
+            if acknowledgements > 0 {
+                self.give_way(acknowledgements);
             }
             let waiting_since = self.core.subscriptions.lock().waiting_since();
             if waiting_since.is_some_and(|since| since.elapsed() > SUBACK_TIMEOUT) {
@@ -163,18 +164,15 @@ impl Network {
 
     /// Messages were handed over that will be acknowledged. Gives the workers a moment before this
     /// thread goes to sleep inside rumqttc: quick handlers are done by then, and their
-    /// acknowledgements leave together. Otherwise the first one is the bell and leaves alone, and a
-    /// broker with a small window answers it with a single message. Whatever there is to send ends
+    /// acknowledgements leave together. Half of many is enough, so that the broker sends while
+    /// the rest is handled. Otherwise the first one is the bell and leaves alone, and a
+    /// broker with a small window answers it with a single message. Whatever else there is to do ends
     /// the moment; where handlers take longer it is rarely tried.
-    fn give_way(&mut self) {
-        if self.unlucky > 0 {
-            self.unlucky -= 1;
-        } else if self.core.outbox.await_something(MOMENT) {
-            self.bad_luck = 1;
-        } else {
-            self.bad_luck = (self.bad_luck * 2).min(MOST_BAD_LUCK);
-            self.unlucky = self.bad_luck;
-        }
+    fn give_way(&mut self, acknowledgements: usize) {
+        let enough = acknowledgements.min(WORTH_A_WRITE.max(acknowledgements / 2));
+        let outbox = &self.core.outbox;
+        self.giving_way
+            .attempt(|| outbox.await_acknowledgements(enough, MOMENT));
     }
 
     /// Takes note of an event, and of what rumqttc has buffered behind it. Says whether our

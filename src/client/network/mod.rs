@@ -25,7 +25,9 @@ use crate::{
         qos::QoS,
         retry::{Attempts, Next},
     },
-    supervise::{cause::Cause, outcome::Outcome, pace::Pacer, state::ClientState},
+    supervise::{
+        backoff::Backoff, cause::Cause, outcome::Outcome, pace::Pacer, state::ClientState,
+    },
 };
 
 /// Everything a network thread has.
@@ -43,10 +45,8 @@ pub(crate) struct Network {
     /// The quality of service of the birth message, if there is one.
     pub(crate) birth: Option<QoS>,
     pub(crate) on_refused_subscription: RefusedSubscription,
-    /// For how many wake-ups workers are given no moment, and for how many after the next one
-    /// that is in vain, half of it.
-    pub(crate) unlucky: u32,
-    pub(crate) bad_luck: u32,
+    /// Whether workers are given a moment to acknowledge.
+    pub(crate) giving_way: Backoff,
     /// How the client ends, once it has been decided on a live connection.
     pub(crate) ending: Option<Outcome>,
     /// Told once, at the first CONNACK: where the schedules of pub functions begin.

@@ -62,8 +62,8 @@ pub(crate) struct Outbox {
     room: Condvar,
     /// Nothing is in progress any more, or no use waiting for it.
     drained: Condvar,
-    /// Something to send, for a network thread that gives others a moment.
-    something: Condvar,
+    /// What the network thread waits for outside of rumqttc is there, or something else to do.
+    brought: Condvar,
 }
 
 impl Outbox {
@@ -76,7 +76,7 @@ impl Outbox {
                 draining: false,
                 bell: None,
                 bell_out: false,
-                in_a_moment: false,
+                awaited: 0,
                 ringing: None,
                 controls: VecDeque::new(),
                 publishes: VecDeque::new(),
@@ -88,7 +88,7 @@ impl Outbox {
             }),
             room: Condvar::new(),
             drained: Condvar::new(),
-            something: Condvar::new(),
+            brought: Condvar::new(),
         }
     }
 
@@ -137,6 +137,7 @@ impl Outbox {
             accepted_at: self.settings.max_age.map(|_| Instant::now()),
             was_sent: false,
         });
+        self.end_moment(&mut inner);
         self.ring_if_asleep(&mut inner);
         if self.settings.max_age.is_some() {
             // Several may have expired and made room at once.
@@ -157,6 +158,9 @@ impl Outbox {
             return false;
         }
         inner.controls.extend(controls);
+        if inner.controls.len() >= inner.awaited {
+            self.end_moment(&mut inner);
+        }
         self.ring_if_asleep(&mut inner);
         true
     }
@@ -218,16 +222,19 @@ impl Outbox {
             inner.end_all();
         }
         inner.listener = Listener::Gone;
-        inner.in_a_moment = false;
-        self.something.notify_one();
+        self.end_moment(&mut inner);
         self.room.notify_all();
         self.drained.notify_all();
     }
 
-    fn ring_if_asleep(&self, inner: &mut Books) {
-        if mem::take(&mut inner.in_a_moment) {
-            self.something.notify_one();
+    /// The network thread has something to do: it need not wait for acknowledgements any longer.
+    fn end_moment(&self, inner: &mut Books) {
+        if mem::take(&mut inner.awaited) > 0 {
+            self.brought.notify_one();
         }
+    }
+
+    fn ring_if_asleep(&self, inner: &mut Books) {
         if inner.listener != Listener::Asleep {
             return;
         }

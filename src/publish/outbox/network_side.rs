@@ -9,10 +9,7 @@ use crate::{
     publish::{
         flight::Repeat,
         message::{Control, Item, Outgoing, Parcel, Progress},
-        outbox::{
-            BATCH_BYTES, Bell, Outbox,
-            books::{Books, Listener},
-        },
+        outbox::{BATCH_BYTES, Bell, Outbox, books::Listener},
         receipt::Fate,
         window::{Ahead, Growth},
     },
@@ -180,40 +177,38 @@ impl Outbox {
         Settled::Ready
     }
 
-    /// Waits, for a moment at most, until there is something to do: more to send, a bell, or the
-    /// end. Says whether there is. The first part of the moment it only gives way to other threads:
-    /// being woken takes longer than quick handlers do.
-    pub(crate) fn await_something(&self, at_most: Duration) -> bool {
-        let before = {
+    /// Waits, for a moment at most, until so many acknowledgements are there to be sent. Says whether
+    /// they are; anything else that there is to do ends the moment too. The first part of it only
+    /// gives way to other threads: being woken takes longer than quick handlers do.
+    pub(crate) fn await_acknowledgements(&self, count: usize, at_most: Duration) -> bool {
+        let begun = Instant::now();
+        {
             let mut inner = self.inner.lock();
             if inner.listener == Listener::Asleep {
                 // A packet has woken this thread: nobody has to ring. It settles before it sleeps.
                 inner.listener = Listener::Awake;
             }
-            // These wait for the window, or would have been taken.
-            inner.publishes.len()
-        };
-        let nothing = |inner: &Books| {
-            inner.controls.is_empty()
-                && inner.publishes.len() <= before
-                && inner.listener == Listener::Awake
-                && !inner.bell_out
-        };
-        let begun = Instant::now();
-        while begun.elapsed() < at_most / 4 {
-            if !nothing(&self.inner.lock()) {
+            if inner.controls.len() >= count {
                 return true;
             }
+            inner.awaited = count;
+        }
+        loop {
+            let mut inner = self.inner.lock();
+            // Whoever brings what is awaited, or something else to do, takes the number away.
+            let is_over = inner.awaited == 0 || inner.bell_out;
+            if is_over || begun.elapsed() >= at_most {
+                inner.awaited = 0;
+                return is_over;
+            }
+            if begun.elapsed() >= at_most / 4 {
+                let left = at_most.saturating_sub(begun.elapsed());
+                let _ = self.brought.wait_for(&mut inner, left);
+                continue;
+            }
+            drop(inner);
             thread::yield_now();
         }
-        let mut inner = self.inner.lock();
-        if !nothing(&inner) {
-            return true;
-        }
-        inner.in_a_moment = true;
-        let _ = self.something.wait_for(&mut inner, at_most * 3 / 4);
-        inner.in_a_moment = false;
-        !nothing(&inner)
     }
 
     /// The acknowledgements that wait, for a network thread that is about to disconnect.
