@@ -6,11 +6,10 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::{
     client::{brokers::Brokers, handle::Core, link::Link, network::Network, tls::TlsConfig},
+    publish::outbox::moment::Moments,
     receive::dispatch::Dispatch,
     spec::{retry::Attempts, settings::Settings},
-    supervise::{
-        backoff::Backoff, outcome::Outcome, pace::Pacer, panic::caught, state::ClientState,
-    },
+    supervise::{outcome::Outcome, pace::Pacer, panic::caught, state::ClientState},
 };
 
 /// What a client's thread is given, before it has a connection.
@@ -85,7 +84,7 @@ impl Life {
             parcels: Vec::new(),
             birth: settings.birth.as_ref().map(|birth| birth.qos),
             on_refused_subscription: settings.refused_subscription,
-            giving_way: Backoff::default(),
+            moments: Moments::default(),
             ending: None,
             on_first_connect: self.on_first_connect,
             answered: false,

@@ -25,13 +25,6 @@ const SUBACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// into its channel.
 const MOST_WAKE_UPS_FOR_A_BELL: u32 = 32;
 
-/// How long workers are given to acknowledge what was just handed over: a few times as long as it
-/// takes to wake one of them.
-const MOMENT: Duration = Duration::from_micros(200);
-
-/// So many acknowledgements that leave together are worth a call of the system.
-const WORTH_A_WRITE: usize = 32;
-
 impl Network {
     /// One connection, from CONNACK to its end.
     pub(super) fn session(&mut self, session_present: bool) -> After {
@@ -151,28 +144,19 @@ impl Network {
                     return Ok(());
                 }
             }
-            let acknowledgements = self.dispatch.hand_over();
-            if acknowledgements > 0 {
-                self.give_way(acknowledgements);
+            match self.dispatch.hand_over() {
+                0 => self
+                    .moments
+                    .for_publishes(&self.core.outbox, &mut self.progress),
+                handed_over => self
+                    .moments
+                    .for_acknowledgements(&self.core.outbox, handed_over),
             }
             let waiting_since = self.core.subscriptions.lock().waiting_since();
             if waiting_since.is_some_and(|since| since.elapsed() > SUBACK_TIMEOUT) {
                 return Err(Cause::SubackTimeout);
             }
         }
-    }
-
-    /// Messages were handed over that will be acknowledged. Gives the workers a moment before this
-    /// thread goes to sleep inside rumqttc: quick handlers are done by then, and their
-    /// acknowledgements leave together. Half of many is enough, so that the broker sends while
-    /// the rest is handled. Otherwise the first one is the bell and leaves alone, and a
-    /// broker with a small window answers it with a single message. Whatever else there is to do ends
-    /// the moment; where handlers take longer it is rarely tried.
-    fn give_way(&mut self, acknowledgements: usize) {
-        let enough = acknowledgements.min(WORTH_A_WRITE.max(acknowledgements / 2));
-        let outbox = &self.core.outbox;
-        self.giving_way
-            .attempt(|| outbox.await_acknowledgements(enough, MOMENT));
     }
 
     /// Takes note of an event, and of what rumqttc has buffered behind it. Says whether our

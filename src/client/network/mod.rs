@@ -2,7 +2,7 @@
 //!
 //! It blocks on nothing but rumqttc's `Connection::iter().next()`, a name look-up, the user's
 //! credentials function or password file, a pause that the stop signal ends, a moment of 200 µs at
-//! most for workers that are about to acknowledge, and, after DISCONNECT, the broker's closing of
+//! most for what is about to be sent, and, after DISCONNECT, the broker's closing of
 //! the connection for 100 ms at most.
 
 mod connection;
@@ -17,7 +17,7 @@ use crate::{
     },
     publish::{
         message::{Parcel, Progress},
-        outbox::network_side::Backlog,
+        outbox::{moment::Moments, network_side::Backlog},
     },
     receive::dispatch::Dispatch,
     spec::{
@@ -25,9 +25,7 @@ use crate::{
         qos::QoS,
         retry::{Attempts, Next},
     },
-    supervise::{
-        backoff::Backoff, cause::Cause, outcome::Outcome, pace::Pacer, state::ClientState,
-    },
+    supervise::{cause::Cause, outcome::Outcome, pace::Pacer, state::ClientState},
 };
 
 /// Everything a network thread has.
@@ -45,8 +43,7 @@ pub(crate) struct Network {
     /// The quality of service of the birth message, if there is one.
     pub(crate) birth: Option<QoS>,
     pub(crate) on_refused_subscription: RefusedSubscription,
-    /// Whether workers are given a moment to acknowledge.
-    pub(crate) giving_way: Backoff,
+    pub(crate) moments: Moments,
     /// How the client ends, once it has been decided on a live connection.
     pub(crate) ending: Option<Outcome>,
     /// Told once, at the first CONNACK: where the schedules of pub functions begin.

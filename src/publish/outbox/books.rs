@@ -297,18 +297,21 @@ impl Books {
             + self.flight.accepted()
     }
 
+    /// Whether a publish waits that the window admits.
+    pub(super) fn admits_next(&self) -> bool {
+        match self.publishes.front().map(|entry| entry.message.qos) {
+            None => false,
+            Some(QoS::AtMostOnce) => true,
+            Some(qos) => self.window.admits_publish(qos, Ahead::default()),
+        }
+    }
+
     /// Whether an item that the window admits waits here while the network thread sleeps and no
     /// bell is out: the bell was lost. Every change is made under the lock, so that looking after
     /// each call sees every state that threads can see.
     #[cfg(test)]
     pub(super) fn is_stuck(&self) -> bool {
-        let front = self.publishes.front().map(|entry| entry.message.qos);
-        let admitted = match front {
-            None => false,
-            Some(QoS::AtMostOnce) => true,
-            Some(qos) => self.window.admits_publish(qos, Ahead::default()),
-        };
-        let waits = admitted || !self.controls.is_empty();
+        let waits = self.admits_next() || !self.controls.is_empty();
         self.listener == Listener::Asleep && (self.bell_out || waits)
     }
 }

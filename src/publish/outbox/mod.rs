@@ -11,6 +11,7 @@
 //! thread's hands, in flight, or in one of the ledger's buckets, and changes place under the lock.
 
 mod books;
+pub(crate) mod moment;
 pub(crate) mod network_side;
 
 use std::{collections::VecDeque, mem, sync::Arc, time::Instant};

@@ -1,10 +1,5 @@
 //! What the network thread does with the outbox; everything here is called by that thread alone.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
-
 use crate::{
     publish::{
         flight::Repeat,
@@ -175,40 +170,6 @@ impl Outbox {
         // After the last messages have expired, too.
         self.told(&inner);
         Settled::Ready
-    }
-
-    /// Waits, for a moment at most, until so many acknowledgements are there to be sent. Says whether
-    /// they are; anything else that there is to do ends the moment too. The first part of it only
-    /// gives way to other threads: being woken takes longer than quick handlers do.
-    pub(crate) fn await_acknowledgements(&self, count: usize, at_most: Duration) -> bool {
-        let begun = Instant::now();
-        {
-            let mut inner = self.inner.lock();
-            if inner.listener == Listener::Asleep {
-                // A packet has woken this thread: nobody has to ring. It settles before it sleeps.
-                inner.listener = Listener::Awake;
-            }
-            if inner.controls.len() >= count {
-                return true;
-            }
-            inner.awaited = count;
-        }
-        loop {
-            let mut inner = self.inner.lock();
-            // Whoever brings what is awaited, or something else to do, takes the number away.
-            let is_over = inner.awaited == 0 || inner.bell_out;
-            if is_over || begun.elapsed() >= at_most {
-                inner.awaited = 0;
-                return is_over;
-            }
-            if begun.elapsed() >= at_most / 4 {
-                let left = at_most.saturating_sub(begun.elapsed());
-                let _ = self.brought.wait_for(&mut inner, left);
-                continue;
-            }
-            drop(inner);
-            thread::yield_now();
-        }
     }
 
     /// The acknowledgements that wait, for a network thread that is about to disconnect.

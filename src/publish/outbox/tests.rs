@@ -195,6 +195,59 @@ fn the_oldest_is_dropped_or_expires_as_the_settings_say() {
     assert_eq!(refused.unwrap_err().1, Refusal::Offline);
 }
 
+/// What is awaited ends a moment, and so does whatever else there is to do; nobody rings meanwhile.
+#[test]
+fn a_moment_ends_with_what_is_brought() {
+    const LONG: Duration = Duration::from_secs(20);
+    let acknowledge = |packet_id| Control::Acknowledge {
+        packet_id,
+        qos: QoS::AtLeastOnce,
+    };
+    for giving_way in [Duration::ZERO, LONG] {
+        for ending in ["acknowledgements", "a publish", "the end"] {
+            let (outbox, heard) = outbox(settings(10, 4));
+            outbox.connected(false, None);
+            assert!(settle(&outbox, Vec::new()).unwrap().is_empty());
+            let (over, result) = unbounded();
+            let waiting = Arc::clone(&outbox);
+            let mut moment = Thread::spawn("moment", 128 * 1024, move || {
+                let brought = waiting.wait_until_brought(giving_way, LONG, |_| Some(2));
+                over.send(brought).unwrap();
+            })
+            .unwrap();
+            while outbox.inner.lock().awaited != 2 {
+                std::thread::yield_now();
+            }
+            let begun = Instant::now();
+            match ending {
+                "acknowledgements" => {
+                    outbox.control(acknowledge(1));
+                    assert_eq!(outbox.inner.lock().awaited, 2, "one is not enough");
+                    outbox.control(acknowledge(2));
+                }
+                "a publish" => drop(offer(&outbox, "a", QoS::AtMostOnce)),
+                _ => outbox.close(),
+            }
+            assert_eq!(result.recv(), Ok(true), "{ending}");
+            assert!(moment.join_until(None));
+            assert!(begun.elapsed() < LONG / 2, "{ending} at once");
+            assert_eq!(bell(&heard), "silence", "{ending}");
+        }
+    }
+    let (outbox, _heard) = outbox(settings(10, 4));
+    outbox.connected(false, None);
+    let short = Duration::from_micros(1);
+    assert!(
+        !outbox.wait_until_brought(short, short, |_| Some(1)),
+        "in vain"
+    );
+    assert_eq!(outbox.inner.lock().awaited, 0, "over");
+    assert!(
+        outbox.wait_until_brought(short, LONG, |_| None),
+        "nothing to wait for"
+    );
+}
+
 #[test]
 fn closing_wakes_a_sleeping_thread_and_forbids_sleep() {
     let (outbox, heard) = outbox(settings(1, 1));
