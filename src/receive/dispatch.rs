@@ -49,6 +49,8 @@ pub(crate) struct Dispatch {
     lanes: Lanes,
     /// What this wake-up has brought for each lane.
     collected: Vec<Option<Batch>>,
+    /// How many messages the last wake-up has brought for a lane.
+    usual: usize,
     /// When this wake-up began to bring something.
     now: Option<Instant>,
     tally: Tally,
@@ -72,6 +74,7 @@ impl Dispatch {
             source,
             lanes,
             collected: (0..lanes_with_batches).map(|_| None).collect(),
+            usual: 0,
             now: None,
             tally: Tally::default(),
         }
@@ -126,7 +129,7 @@ impl Dispatch {
             Lanes::Ordered(lanes) => {
                 let lane = lane_of(index, message.topic(), lanes.len());
                 if let Some(collected) = self.collected.get_mut(lane) {
-                    Batch::push(collected, message);
+                    Batch::push(collected, message, self.usual);
                 }
             }
             // Whoever waits for one message shall not wait for others. Sending fails when nobody
@@ -155,6 +158,7 @@ impl Dispatch {
         if let Lanes::Ordered(lanes) = &self.lanes {
             for (lane, collected) in lanes.iter().zip(&mut self.collected) {
                 if let Some(batch) = collected.take() {
+                    self.usual = batch.len();
                     // Fails when nobody will take messages any more, at the end of the fleet. What
                     // is dropped inside the queue is not acknowledged.
                     let _ = lane.send(batch);

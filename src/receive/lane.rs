@@ -6,7 +6,10 @@ use std::mem;
 use crate::receive::message::Message;
 
 /// Most wake-ups under load bring more than a few messages.
-const FIRST_CAPACITY: usize = 16;
+const LEAST_CAPACITY: usize = 16;
+
+/// Beyond this a batch grows as it comes: a client that was flooded once may have little to do now.
+const MOST_CAPACITY: usize = 256;
 
 /// Messages of one client, in the order of receipt.
 #[derive(Debug)]
@@ -17,19 +20,26 @@ pub(crate) enum Batch {
 }
 
 impl Batch {
-    /// Appends a message to what is collected.
-    pub(crate) fn push(collected: &mut Option<Self>, message: Message) {
+    /// Appends a message to what is collected: about `usual` ones, going by the last time.
+    pub(crate) fn push(collected: &mut Option<Self>, message: Message, usual: usize) {
         match collected {
             None => *collected = Some(Self::One(message)),
             Some(Self::Many(messages)) => messages.push(message),
             Some(Self::One(_)) => {
-                let mut messages = Vec::with_capacity(FIRST_CAPACITY);
+                let mut messages = Vec::with_capacity(usual.clamp(LEAST_CAPACITY, MOST_CAPACITY));
                 if let Some(Self::One(first)) = mem::take(collected) {
                     messages.push(first);
                 }
                 messages.push(message);
                 *collected = Some(Self::Many(messages));
             }
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(messages) => messages.len(),
         }
     }
 }

@@ -113,6 +113,8 @@ pub(crate) struct Link {
     leaving: bool,
     /// Wake-ups since a packet waits in rumqttc's backlog.
     stalled: u32,
+    /// rumqttc has answered a packet, and the answer is not flushed.
+    answered: bool,
 }
 
 impl Link {
@@ -151,6 +153,7 @@ impl Link {
             unsolicited: false,
             leaving: false,
             stalled: 0,
+            answered: false,
         });
         Ok((link, RumqttcBell(client)))
     }

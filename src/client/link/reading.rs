@@ -6,51 +6,70 @@ use std::{
     task::{Context as TaskContext, Poll, Waker},
 };
 
-use rumqttc::{ConnectionError, Event, Outgoing};
+use rumqttc::{ConnectionError, Event, Packet, QoS};
 
-use crate::{client::link::Link, supervise::cause::Cause};
-
-/// rumqttc reads 9 packets for each run of its runtime. With as many rounds more, a flood costs
-/// little for each message, and nobody waits long for what the outbox has meanwhile.
-const MOST_ROUNDS: usize = 16;
+use crate::{
+    client::link::{Happened, Link},
+    supervise::cause::Cause,
+};
 
 impl Link {
-    /// Reads what has arrived already. To be called after `next`, when all its events are taken:
-    /// then everything that was given to the encoder is on its way. Waits for nothing.
-    pub(crate) fn read_on(&mut self) -> Result<(), Cause> {
+    /// What has arrived already. To be called after `next`, when all its events are taken: then
+    /// everything that was given to the encoder is on its way. Waits for nothing. Once there is no
+    /// more, or it is enough, `answer` has to follow.
+    pub(crate) fn arrived(&mut self) -> Result<Option<Happened>, Cause> {
+        if let Some(happened) = self.buffered() {
+            return Ok(Some(happened));
+        }
         let mut context = TaskContext::from_waker(Waker::noop());
         let eventloop = &mut self.connection.eventloop;
         let Some(network) = &mut eventloop.network else {
+            return Ok(None);
+        };
+        let read = pin!(network.read()).poll(&mut context);
+        let handled = match read {
+            Poll::Pending => return Ok(None),
+            // rumqttc does nothing with these but to queue a copy: acknowledging is ours.
+            Poll::Ready(Ok(packet @ Packet::Publish(_))) if !is_exactly_once(&packet) => {
+                return Ok(Some(self.translate(Event::Incoming(packet))));
+            }
+            Poll::Ready(Ok(packet)) => eventloop.state.handle_incoming_packet(packet),
+            Poll::Ready(Err(error)) => Err(error),
+        };
+        let written = match handled {
+            // PUBREL or PUBCOMP; everything else is ours.
+            Ok(Some(answer)) => {
+                self.answered = true;
+                pin!(network.write(answer)).poll(&mut context)
+            }
+            Ok(None) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error)),
+        };
+        match written {
+            Poll::Ready(Ok(())) => Ok(self.buffered()),
+            Poll::Ready(Err(error)) => Err(self.failed(ConnectionError::MqttState(error))),
+            // The encoder was empty and has been given a few bytes for each packet: it is not full.
+            Poll::Pending => Err(Cause::WriteTimeout),
+        }
+    }
+
+    /// Sends what rumqttc has answered by itself to what had arrived: it flushes after its own
+    /// reading only. Should the socket be full, the next wake-up does it.
+    pub(crate) fn answer(&mut self) -> Result<(), Cause> {
+        let Some(network) = &mut self.connection.eventloop.network else {
             return Ok(());
         };
-        for _ in 0..MOST_ROUNDS {
-            let begin = eventloop.state.events.len();
-            let read = pin!(network.readb(&mut eventloop.state)).poll(&mut context);
-            // Pending before it has read anything, or it would have said so: what a packet is
-            // answered with (PUBREL, PUBCOMP; everything else is ours) waits only for an encoder
-            // that is full, and this one was empty and has been given a few bytes.
-            let Poll::Ready(read) = read else {
-                return Ok(());
-            };
-            let mut new = eventloop.state.events.range(begin..);
-            let answered =
-                new.any(|event| matches!(event, Event::Outgoing(outgoing) if is_answer(outgoing)));
-            let done = match read {
-                // rumqttc flushes after its own reading only. Should the socket be full, the next
-                // wake-up does it.
-                Ok(()) if answered => match pin!(network.flush()).poll(&mut context) {
-                    Poll::Ready(flushed) => flushed,
-                    Poll::Pending => Ok(()),
-                },
-                Ok(()) => continue,
-                Err(error) => Err(error),
-            };
-            return done.map_err(|error| self.failed(ConnectionError::MqttState(error)));
+        if !std::mem::take(&mut self.answered) {
+            return Ok(());
         }
-        Ok(())
+        let flushed = pin!(network.flush()).poll(&mut TaskContext::from_waker(Waker::noop()));
+        match flushed {
+            Poll::Ready(Err(error)) => Err(self.failed(ConnectionError::MqttState(error))),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
     }
 }
 
-fn is_answer(outgoing: &Outgoing) -> bool {
-    matches!(outgoing, Outgoing::PubRel(_) | Outgoing::PubComp(_))
+fn is_exactly_once(packet: &Packet) -> bool {
+    matches!(packet, Packet::Publish(publish) if publish.qos == QoS::ExactlyOnce)
 }

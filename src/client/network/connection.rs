@@ -25,6 +25,10 @@ const SUBACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// into its channel.
 const MOST_WAKE_UPS_FOR_A_BELL: u32 = 32;
 
+/// rumqttc reads 9 packets for each run of its runtime. With as many more, a flood costs little for
+/// each message, and nobody waits long for what the outbox has meanwhile.
+const MOST_READ_ON: usize = 144;
+
 impl Network {
     /// One connection, from CONNACK to its end.
     pub(super) fn session(&mut self, session_present: bool) -> After {
@@ -135,14 +139,11 @@ impl Network {
             }
             self.feed()?;
             let first = self.link.next()?;
-            if self.note_all(Some(first))? {
+            if self.note_all(first)? {
                 return Ok(());
             }
             if !self.core.stop.is_raised() {
-                self.link.read_on()?;
-                if self.note_all(None)? {
-                    return Ok(());
-                }
+                self.read_on()?;
             }
             match self.dispatch.hand_over() {
                 0 => self
@@ -161,8 +162,8 @@ impl Network {
 
     /// Takes note of an event, and of what rumqttc has buffered behind it. Says whether our
     /// DISCONNECT was among them.
-    fn note_all(&mut self, first: Option<Happened>) -> Result<bool, Cause> {
-        let mut next = first.or_else(|| self.link.buffered());
+    fn note_all(&mut self, first: Happened) -> Result<bool, Cause> {
+        let mut next = Some(first);
         while let Some(happened) = next {
             if self.note(happened)? {
                 // Flushed with the DISCONNECT: what was fed before it has gone out.
@@ -172,6 +173,25 @@ impl Network {
             next = self.link.buffered();
         }
         Ok(false)
+    }
+
+    /// Takes note of what has arrived meanwhile: with a flood, more packets than rumqttc reads for
+    /// each run of its runtime. Our DISCONNECT can't be among them.
+    fn read_on(&mut self) -> Result<(), Cause> {
+        let read = self.note_arrived();
+        // Also behind an error: what was answered counts as answered.
+        let answered = self.link.answer();
+        read.and(answered)
+    }
+
+    fn note_arrived(&mut self) -> Result<(), Cause> {
+        for _ in 0..MOST_READ_ON {
+            match self.link.arrived()? {
+                Some(happened) => self.note(happened)?,
+                None => break,
+            };
+        }
+        Ok(())
     }
 
     /// Sends what is left to be acknowledged, then DISCONNECT. Says whether that is written; if
