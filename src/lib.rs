@@ -103,8 +103,9 @@
 //! between receipt and handling loses nothing that the broker keeps.
 //!
 //! - Acknowledgements leave in the order of receipt [MQTT-4.6.0-2]: those of one client wait for
-//!   its oldest message in hand, and for nothing else. The broker's in-flight window is the back-pressure; a handler
-//!   that is stuck, or a [`Message`] that you keep, stops the flow of its client in time.
+//!   its oldest message in hand, and for 200 µs at most for company. The broker's in-flight window
+//!   is the back-pressure; a handler that is stuck, or a [`Message`] that you keep, stops the flow
+//!   of its client in time.
 //! - An acknowledgement belongs to the connection that its message came on. After a loss it is
 //!   not sent at all, and a broker that kept the session sends the message again, with
 //!   [`Message::duplicate`] set: handlers must bear that.

@@ -11,7 +11,7 @@ use crossbeam_channel::Sender;
 use crate::{
     receive::{
         ack::{Acknowledgement, Admission},
-        lane::Batch,
+        lane::{Batch, Collected},
         message::{Message, Received},
         source::Source,
     },
@@ -48,9 +48,7 @@ pub(crate) struct Dispatch {
     source: Arc<Source>,
     lanes: Lanes,
     /// What this wake-up has brought for each lane.
-    collected: Vec<Option<Batch>>,
-    /// How many messages the last wake-up has brought for a lane.
-    usual: usize,
+    collected: Vec<Collected>,
     /// When this wake-up began to bring something.
     now: Option<Instant>,
     tally: Tally,
@@ -73,8 +71,9 @@ impl Dispatch {
         Self {
             source,
             lanes,
-            collected: (0..lanes_with_batches).map(|_| None).collect(),
-            usual: 0,
+            collected: (0..lanes_with_batches)
+                .map(|_| Collected::default())
+                .collect(),
             now: None,
             tally: Tally::default(),
         }
@@ -129,7 +128,7 @@ impl Dispatch {
             Lanes::Ordered(lanes) => {
                 let lane = lane_of(index, message.topic(), lanes.len());
                 if let Some(collected) = self.collected.get_mut(lane) {
-                    Batch::push(collected, message, self.usual);
+                    collected.push(message);
                 }
             }
             // Whoever waits for one message shall not wait for others. Sending fails when nobody
@@ -147,7 +146,7 @@ impl Dispatch {
     }
 
     /// The wake-up is over: what it brought goes into the queue. Says how many messages
-    /// workers have to acknowledge.
+    /// workers have to acknowledge; 0 where each has gone on its own.
     pub(crate) fn hand_over(&mut self) -> usize {
         if self.now.take().is_none() {
             return 0;
@@ -158,7 +157,6 @@ impl Dispatch {
         if let Lanes::Ordered(lanes) = &self.lanes {
             for (lane, collected) in lanes.iter().zip(&mut self.collected) {
                 if let Some(batch) = collected.take() {
-                    self.usual = batch.len();
                     // Fails when nobody will take messages any more, at the end of the fleet. What
                     // is dropped inside the queue is not acknowledged.
                     let _ = lane.send(batch);

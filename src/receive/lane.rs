@@ -1,15 +1,13 @@
 //! What goes through the queue to the workers: all that one client received for one lane in one
 //! wake-up of its thread, so that a flood costs one hand-over and not one for each message.
 
-use std::mem;
-
 use crate::receive::message::Message;
 
 /// Most wake-ups under load bring more than a few messages.
 const LEAST_CAPACITY: usize = 16;
 
-/// Beyond this a batch grows as it comes: a client that was flooded once may have little to do now.
-const MOST_CAPACITY: usize = 256;
+/// As many as a wake-up brings at most, or a few more.
+const MOST_CAPACITY: usize = 160;
 
 /// Messages of one client, in the order of receipt.
 #[derive(Debug)]
@@ -19,27 +17,37 @@ pub(crate) enum Batch {
     Many(Vec<Message>),
 }
 
-impl Batch {
-    /// Appends a message to what is collected: about `usual` ones, going by the last time.
-    pub(crate) fn push(collected: &mut Option<Self>, message: Message, usual: usize) {
-        match collected {
-            None => *collected = Some(Self::One(message)),
-            Some(Self::Many(messages)) => messages.push(message),
-            Some(Self::One(_)) => {
-                let mut messages = Vec::with_capacity(usual.clamp(LEAST_CAPACITY, MOST_CAPACITY));
-                if let Some(Self::One(first)) = mem::take(collected) {
+/// What a wake-up has brought for one lane.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    batch: Option<Batch>,
+    /// How many messages the last wake-up has brought for it.
+    usual: usize,
+}
+
+impl Collected {
+    pub(crate) fn push(&mut self, message: Message) {
+        match &mut self.batch {
+            None => self.batch = Some(Batch::One(message)),
+            Some(Batch::Many(messages)) => messages.push(message),
+            Some(Batch::One(_)) => {
+                let capacity = self.usual.clamp(LEAST_CAPACITY, MOST_CAPACITY);
+                let mut messages = Vec::with_capacity(capacity);
+                if let Some(Batch::One(first)) = self.batch.take() {
                     messages.push(first);
                 }
                 messages.push(message);
-                *collected = Some(Self::Many(messages));
+                self.batch = Some(Batch::Many(messages));
             }
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::One(_) => 1,
-            Self::Many(messages) => messages.len(),
-        }
+    pub(crate) fn take(&mut self) -> Option<Batch> {
+        let batch = self.batch.take()?;
+        self.usual = match &batch {
+            Batch::One(_) => 1,
+            Batch::Many(messages) => messages.len(),
+        };
+        Some(batch)
     }
 }

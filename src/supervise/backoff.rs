@@ -45,7 +45,11 @@ mod tests {
             });
         }
         assert_eq!(made, [0, 2, 6, 14, 30, 62]);
-        let mut paying = Backoff::default();
-        assert!((0..3).all(|_| paying.attempt(|| true)));
+        backoff.left_out = 0;
+        assert!(backoff.attempt(|| true), "it pays again");
+        assert!(backoff.attempt(|| true), "and is made at once");
+        backoff.before = MOST_LEFT_OUT;
+        assert!(!backoff.attempt(|| false));
+        assert_eq!(backoff.left_out, MOST_LEFT_OUT, "not for ever");
     }
 }

@@ -1,6 +1,6 @@
 //! A real broker that ends, in order or not, and starts again: what it acknowledged it delivers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
@@ -22,6 +22,8 @@ type Sent = (String, QoS, Receipt);
 fn mosquitto() -> Option<Mosquitto> {
     Mosquitto::builder()
         .persistence(true)
+        // Every packet.
+        .setting("log_type", "debug")
         .max_queued_messages(0)
         .start()
 }
@@ -124,9 +126,31 @@ fn wait_for_all<'a>(
     counts
 }
 
+/// How many messages of QoS 2 from "kept" the broker has sent to "watch" again after their PUBREL, which it
+/// must not [MQTT-4.3.3-1]: a mosquitto 2.0 goes back to PUBLISH when it ends before it has repeated a
+/// PUBREL. To who gets it, that is a new message.
+fn gone_back(log: &str) -> usize {
+    let mut released = HashSet::new();
+    let mut gone_back = 0;
+    // "1795368127: Sending PUBLISH to watch (d1, q2, r0, m56, 'up/kept/2', ... (9 bytes))"
+    for packet in log.lines().filter_map(|line| line.split_once(": ")) {
+        if let Some(publish) = packet.1.strip_prefix("Sending PUBLISH to watch (") {
+            let fields: Vec<_> = publish.split(", ").collect();
+            let was_released = released.remove(fields[3].trim_start_matches('m'));
+            let is_again = fields[0] == "d1" && fields[4] == "'up/kept/2'";
+            gone_back += usize::from(was_released && is_again);
+        } else if let Some(release) = packet.1.strip_prefix("Sending PUBREL to watch (m") {
+            released.insert(release.trim_end_matches(')'));
+        } else if let Some(complete) = packet.1.strip_prefix("Received PUBCOMP from watch (Mid: ") {
+            released.remove(complete.split(',').next().unwrap());
+        }
+    }
+    gone_back
+}
+
 /// Fails when a message that was acknowledged before the broker ended in order, or was under way then, is
-/// not delivered; and when one of QoS 2 from a kept session is delivered twice. Mosquitto saves all it
-/// holds when it ends in order, so it may lose nothing here.
+/// not delivered; and when one of QoS 2 from a kept session is delivered more often than the broker made it
+/// new. Mosquitto saves all it holds when it ends in order, so it may lose nothing here.
 #[test]
 fn what_was_acknowledged_is_delivered_by_a_broker_that_ends_in_order() {
     let Some(mut mosquitto) = mosquitto() else {
@@ -138,11 +162,14 @@ fn what_was_acknowledged_is_delivered_by_a_broker_that_ends_in_order() {
     check_books(&fleet, &rounds);
     let counts = wait_for_all(&told, rounds.iter().flatten());
     watch.stop_draining(STOP);
-    for (payload, qos, _) in rounds.iter().flatten() {
-        if *qos == QoS::ExactlyOnce && payload.starts_with("kept") {
-            assert_eq!(counts[payload], 1, "{payload}");
-        }
-    }
+    let once = rounds
+        .iter()
+        .flatten()
+        .filter(|(payload, qos, _)| *qos == QoS::ExactlyOnce && payload.starts_with("kept"));
+    let again: usize = once.map(|(payload, ..)| counts[payload] - 1).sum();
+    let log = mosquitto.log();
+    assert!(log.contains("Sending PUBREL to watch (m"), "{log}");
+    assert!(again <= gone_back(&log), "{again} came again:\n{log}");
 }
 
 /// Fails when a message stays without an end after the broker was killed, or when one that was accepted

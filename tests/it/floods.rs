@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{bounded, unbounded};
 use mqtt_fleet::testing::{Packet, TestBroker};
-use mqtt_fleet::{ClientSpec, Fleet, QoS};
+use mqtt_fleet::{ClientSpec, Delivery, Fleet, QoS};
 
 use crate::support::matrix::Rig;
 use crate::support::proc::wait_until;
-use crate::support::receiving::{PATIENCE, count_in, number, numbered, subscribed, wait_for_in};
+use crate::support::receiving::{
+    PATIENCE, count_in, number, numbered, subscribed, tireless, wait_for_in,
+};
 
 const STOP: Duration = Duration::from_secs(10);
-/// Above the 9 packets of a round of rumqttc's, below its 17 rounds of a wake-up.
+/// Above the 9 packets of a round of rumqttc's, below all that one wake-up reads.
 const FLOOD: u8 = 60;
 
 /// PUBLISH to "t" whose payload is its identifier.
@@ -74,6 +76,34 @@ fn garbage_behind_a_flood_is_told_as_such() {
         rig.lost(cause);
         rig.recovers();
     }
+}
+
+/// Fails when an acknowledgement of the wrong kind behind a flood acknowledges all the same: PUBCOMP says
+/// nothing of a message of QoS 1.
+#[test]
+fn a_wrong_acknowledgement_behind_a_flood_acknowledges_nothing() {
+    let broker = TestBroker::start().unwrap();
+    let spec = ClientSpec::new("plant", broker.url())
+        .client_id("plant")
+        .retry(tireless())
+        .subscribe("t", QoS::AtMostOnce);
+    let fleet = subscribed(Fleet::builder().client(spec));
+    broker.hold_acks(true);
+    let plant = fleet.client("plant").unwrap();
+    let receipt = plant.publish("up", QoS::AtLeastOnce, false, "1").unwrap();
+    let is_publish = |packet: &Packet| matches!(packet, Packet::Publish { .. });
+    wait_for_in(&broker, "plant", 1, is_publish);
+    let mut bytes = flood(0);
+    // SUBSCRIBE had the first identifier.
+    bytes.extend_from_slice(&[0x70, 2, 0, 2]);
+    assert!(broker.send_raw("plant", bytes));
+    // It is sent again on the next connection, and ends with the acknowledgement that comes there.
+    wait_for_in(&broker, "plant", 2, is_publish);
+    assert_eq!(receipt.try_result(), None);
+    broker.hold_acks(false);
+    assert_eq!(receipt.wait_timeout(PATIENCE), Ok(Delivery::Acknowledged));
+    assert_eq!(broker.connects("plant"), 2);
+    fleet.stop(STOP);
 }
 
 /// Fails when batches to the workers mix the order up, when messages handled together are acknowledged

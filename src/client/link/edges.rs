@@ -157,7 +157,7 @@ impl Link {
     pub(crate) fn close(&mut self) -> Backlog {
         self.context.connected = false;
         self.leaving = false;
-        self.answered = false;
+        self.unflushed = false;
         let eventloop = &mut self.connection.eventloop;
         eventloop.clean();
         // Two publishes under one identifier can't happen within our window; rumqttc would keep

@@ -114,7 +114,7 @@ pub(crate) struct Link {
     /// Wake-ups since a packet waits in rumqttc's backlog.
     stalled: u32,
     /// rumqttc has answered a packet, and the answer is not flushed.
-    answered: bool,
+    unflushed: bool,
 }
 
 impl Link {
@@ -153,7 +153,7 @@ impl Link {
             unsolicited: false,
             leaving: false,
             stalled: 0,
-            answered: false,
+            unflushed: false,
         });
         Ok((link, RumqttcBell(client)))
     }

@@ -39,7 +39,7 @@ impl Link {
         let written = match handled {
             // PUBREL or PUBCOMP; everything else is ours.
             Ok(Some(answer)) => {
-                self.answered = true;
+                self.unflushed = true;
                 pin!(network.write(answer)).poll(&mut context)
             }
             Ok(None) => Poll::Ready(Ok(())),
@@ -59,7 +59,7 @@ impl Link {
         let Some(network) = &mut self.connection.eventloop.network else {
             return Ok(());
         };
-        if !std::mem::take(&mut self.answered) {
+        if !std::mem::take(&mut self.unflushed) {
             return Ok(());
         }
         let flushed = pin!(network.flush()).poll(&mut TaskContext::from_waker(Waker::noop()));

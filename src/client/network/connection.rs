@@ -25,8 +25,8 @@ const SUBACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// into its channel.
 const MOST_WAKE_UPS_FOR_A_BELL: u32 = 32;
 
-/// rumqttc reads 9 packets for each run of its runtime. With as many more, a flood costs little for
-/// each message, and nobody waits long for what the outbox has meanwhile.
+/// rumqttc reads 9 packets for each run of its runtime. With so many events more, a flood costs little
+/// for each message, and nobody waits long for what the outbox has meanwhile.
 const MOST_READ_ON: usize = 144;
 
 impl Network {
@@ -145,13 +145,13 @@ impl Network {
             if !self.core.stop.is_raised() {
                 self.read_on()?;
             }
+            let (outbox, progress) = (&self.core.outbox, &mut self.progress);
             match self.dispatch.hand_over() {
-                0 => self
-                    .moments
-                    .for_publishes(&self.core.outbox, &mut self.progress),
-                handed_over => self
-                    .moments
-                    .for_acknowledgements(&self.core.outbox, handed_over),
+                0 => self.moments.for_publishes(outbox, progress),
+                acknowledged => {
+                    self.moments
+                        .for_acknowledgements(outbox, progress, acknowledged);
+                }
             }
             let waiting_since = self.core.subscriptions.lock().waiting_since();
             if waiting_since.is_some_and(|since| since.elapsed() > SUBACK_TIMEOUT) {
@@ -188,8 +188,12 @@ impl Network {
         for _ in 0..MOST_READ_ON {
             match self.link.arrived()? {
                 Some(happened) => self.note(happened)?,
-                None => break,
+                None => return Ok(()),
             };
+        }
+        // rumqttc's answer to the last one: left there, it would be all that the next call returns.
+        while let Some(happened) = self.link.buffered() {
+            self.note(happened)?;
         }
         Ok(())
     }

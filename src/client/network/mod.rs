@@ -2,8 +2,8 @@
 //!
 //! It blocks on nothing but rumqttc's `Connection::iter().next()`, a name look-up, the user's
 //! credentials function or password file, a pause that the stop signal ends, a moment of 200 µs at
-//! most for what is about to be sent, and, after DISCONNECT, the broker's closing of
-//! the connection for 100 ms at most.
+//! most for what is about to be sent, and, after DISCONNECT, the broker's closing of the connection
+//! for 100 ms at most.
 
 mod connection;
 

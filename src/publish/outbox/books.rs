@@ -40,7 +40,8 @@ pub(super) struct Books {
     pub(super) draining: bool,
     pub(super) bell: Option<Box<dyn Bell>>,
     pub(super) bell_out: bool,
-    /// For how many acknowledgements the network thread waits, outside of rumqttc; 0 if it does not.
+    /// For how many control items, or a publish, the network thread waits outside of rumqttc; 0 if it
+    /// does not.
     pub(super) awaited: usize,
     /// What is left of the publish that is the bell.
     pub(super) ringing: Option<Stub>,

@@ -138,7 +138,9 @@ impl Outbox {
             accepted_at: self.settings.max_age.map(|_| Instant::now()),
             was_sent: false,
         });
-        self.end_moment(&mut inner);
+        if inner.awaited > 0 && inner.admits_next() {
+            self.end_moment(&mut inner);
+        }
         self.ring_if_asleep(&mut inner);
         if self.settings.max_age.is_some() {
             // Several may have expired and made room at once.
@@ -158,8 +160,11 @@ impl Outbox {
         if matches!(inner.listener, Listener::Away | Listener::Gone) {
             return false;
         }
+        let before = inner.controls.len();
         inner.controls.extend(controls);
-        if inner.controls.len() >= inner.awaited {
+        let mut new = inner.controls.range(before..);
+        let is_urgent = new.any(|control| !matches!(control, Control::Acknowledge { .. }));
+        if is_urgent || inner.controls.len() >= inner.awaited {
             self.end_moment(&mut inner);
         }
         self.ring_if_asleep(&mut inner);
@@ -228,7 +233,7 @@ impl Outbox {
         self.drained.notify_all();
     }
 
-    /// The network thread has something to do: it need not wait for acknowledgements any longer.
+    /// The network thread has something to do: it need not look out for more.
     fn end_moment(&self, inner: &mut Books) {
         if mem::take(&mut inner.awaited) > 0 {
             self.brought.notify_one();

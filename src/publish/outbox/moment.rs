@@ -41,11 +41,18 @@ impl Moments {
     /// Messages were handed over that will be acknowledged. Quick handlers are done within a
     /// moment, and their acknowledgements leave together. Half of many is enough, so that the broker
     /// sends while the rest is handled. Otherwise the first one is the bell and leaves alone, and a
-    /// broker with a small window answers it with a single message. Whatever else there is to send
-    /// ends the moment.
-    pub(crate) fn for_acknowledgements(&mut self, outbox: &Outbox, handed_over: usize) {
+    /// broker with a small window answers it with a single message. Whatever else may be sent ends
+    /// the moment.
+    pub(crate) fn for_acknowledgements(
+        &mut self,
+        outbox: &Outbox,
+        progress: &mut Vec<Progress>,
+        handed_over: usize,
+    ) {
         let enough = handed_over.min(WORTH_A_WRITE.max(handed_over / 2));
         self.for_acknowledgements.attempt(|| {
+            // It may have made room for what waits, and a handler may wait for it.
+            outbox.note(progress);
             outbox.wait_until_brought(GIVING_WAY, FOR_ACKNOWLEDGEMENTS, |inner| {
                 let is_here = inner.controls.len() >= enough || inner.admits_next();
                 (!is_here).then_some(enough)
@@ -83,7 +90,9 @@ impl Outbox {
         let begun = Instant::now();
         {
             let mut inner = self.inner.lock();
-            let Some(controls) = awaited(&inner) else {
+            // With a bell out the thread does not sleep, and what is closed has nothing more to come.
+            let is_over = inner.bell_out || inner.listener == Listener::Gone;
+            let Some(controls) = awaited(&inner).filter(|_| !is_over) else {
                 return true;
             };
             inner.awaited = controls;
@@ -95,7 +104,7 @@ impl Outbox {
         loop {
             let mut inner = self.inner.lock();
             // Whoever brings it takes the number away.
-            let is_over = inner.awaited == 0 || inner.bell_out;
+            let is_over = inner.awaited == 0;
             if is_over || begun.elapsed() >= at_most {
                 inner.awaited = 0;
                 return is_over;

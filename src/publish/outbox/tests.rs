@@ -14,8 +14,11 @@ use crate::{
     publish::{
         flight::Repeat,
         message::{Parcel, Progress},
-        outbox::network_side::{Backlog, Settled},
-        receipt::ReceiptError,
+        outbox::{
+            moment::Moments,
+            network_side::{Backlog, Settled},
+        },
+        receipt::{Delivery, ReceiptError},
     },
     spec::qos::QoS,
     supervise::thread::Thread,
@@ -248,6 +251,27 @@ fn a_moment_ends_with_what_is_brought() {
     );
 }
 
+/// A handler may wait for the receipt, and what waits for the window is to be sent.
+#[test]
+fn a_moment_tells_first_what_was_seen() {
+    let (outbox, heard) = outbox(settings(10, 1));
+    outbox.connected(false, None);
+    settle(&outbox, Vec::new()).unwrap();
+    let first = offer(&outbox, "a", QoS::AtLeastOnce);
+    let second = offer(&outbox, "b", QoS::AtLeastOnce);
+    assert_eq!((bell(&heard), bell(&heard)), ("a".into(), "silence".into()));
+    settle(&outbox, vec![Progress::Written { packet_id: 1 }]).unwrap();
+    let mut progress = vec![Progress::Acknowledged { packet_id: 1 }];
+    Moments::default().for_acknowledgements(&outbox, &mut progress, 1);
+    assert_eq!(first.try_result(), Some(Ok(Delivery::Acknowledged)));
+    // What it had noted is not told twice.
+    settle(&outbox, progress).unwrap();
+    assert_eq!(bell(&heard), "b");
+    let mut progress = vec![Progress::Written { packet_id: 2 }];
+    Moments::default().for_publishes(&outbox, &mut progress);
+    assert!(progress.is_empty() && second.try_result().is_none());
+}
+
 #[test]
 fn closing_wakes_a_sleeping_thread_and_forbids_sleep() {
     let (outbox, heard) = outbox(settings(1, 1));
@@ -283,7 +307,7 @@ proptest! {
     /// Whatever happens in whatever order: the bell is never lost, the ledger balances after each
     /// step, no message is lost without a word, and the first sendings are in order.
     #[test]
-    fn the_ledger_balances(steps in prop::collection::vec((0_u8..9, 0_usize..5), 0..200)) {
+    fn the_ledger_balances(steps in prop::collection::vec((0_u8..10, 0_usize..5), 0..200)) {
         let (outbox, heard) = outbox(settings(20, 5));
         let mut wire = Wire::default();
         let mut connected = false;
@@ -313,6 +337,10 @@ proptest! {
                             progress.push(Progress::Fed { packet_id: wire.write(message), stub });
                         }
                     }
+                }
+                9 if connected => {
+                    outbox.note(&mut progress);
+                    outbox.wait_until_brought(Duration::ZERO, Duration::ZERO, |_| Some(n + 1));
                 }
                 5 if connected && !wire.unacknowledged.is_empty() => {
                     let at = n % wire.unacknowledged.len();
