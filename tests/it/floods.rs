@@ -29,6 +29,29 @@ fn flood(qos: u8) -> Vec<u8> {
     (1..=FLOOD).flat_map(|id| publish(qos, id)).collect()
 }
 
+fn is_puback(packet: &Packet) -> bool {
+    matches!(packet, Packet::Puback { .. })
+}
+
+/// Floods for quick handlers, each acknowledged before the next; how many messages they are.
+const FLOODS: usize = 13;
+const ALL_QUICK: usize = FLOODS * FLOOD as usize;
+
+/// Sends them to "t", and behind the last one, in the same piece and so in one batch, a message to
+/// another topic. Whoever subscribes to "#" gets all.
+fn quick_ones_and(broker: &TestBroker, topic: &[u8; 4]) {
+    let flood = flood(1);
+    for round in 1..FLOODS {
+        assert!(broker.send_raw("plant", flood.clone()));
+        wait_for_in(broker, "plant", round * usize::from(FLOOD), is_puback);
+    }
+    let mut last = flood;
+    last.extend_from_slice(&[0x32, 9, 0, 4]);
+    last.extend_from_slice(topic);
+    last.extend_from_slice(&[0, FLOOD + 1, 0]);
+    assert!(broker.send_raw("plant", last));
+}
+
 /// Fails when what rumqttc answers by itself (PUBCOMP) stays in its encoder until something else wakes
 /// the thread: the next ping comes after a minute.
 #[test]
@@ -142,7 +165,6 @@ fn acknowledged_together_in_order_also_around_a_slow_handler() {
         assert_eq!(order.recv_timeout(PATIENCE), Ok(n));
     }
     // The slow one holds nobody back who came before it.
-    let is_puback = |packet: &Packet| matches!(packet, Packet::Puback { .. });
     wait_for_in(&broker, "plant", SLOW, is_puback);
     drop(hold);
     for n in SLOW..ALL {
@@ -163,7 +185,6 @@ fn acknowledged_together_in_order_also_around_a_slow_handler() {
 /// whose window is full of what is handled does not send it.
 #[test]
 fn who_waits_for_a_message_gets_it_though_the_window_was_full() {
-    const QUICK: usize = 12;
     let broker = TestBroker::start().unwrap();
     let (tell, told) = bounded(1);
     let spec = ClientSpec::new("plant", broker.url())
@@ -177,29 +198,10 @@ fn who_waits_for_a_message_gets_it_though_the_window_was_full() {
         .start()
         .unwrap();
     fleet.wait_subscribed(PATIENCE).unwrap();
-    let is_puback = |packet: &Packet| matches!(packet, Packet::Puback { .. });
-    let flood = flood(1);
-    for round in 1..=QUICK {
-        assert!(broker.send_raw("plant", flood.clone()));
-        wait_for_in(&broker, "plant", round * usize::from(FLOOD), is_puback);
-    }
-    // One piece, and so one batch.
-    let mut last = flood;
-    last.extend_from_slice(&[0x32, 9, 0, 4, b'w', b'a', b'i', b't', 0, FLOOD + 1, 0]);
-    assert!(broker.send_raw("plant", last));
-    wait_for_in(
-        &broker,
-        "plant",
-        (QUICK + 1) * usize::from(FLOOD),
-        is_puback,
-    );
+    quick_ones_and(&broker, b"wait");
+    wait_for_in(&broker, "plant", ALL_QUICK, is_puback);
     tell.send(()).unwrap();
-    wait_for_in(
-        &broker,
-        "plant",
-        (QUICK + 1) * usize::from(FLOOD) + 1,
-        is_puback,
-    );
+    wait_for_in(&broker, "plant", ALL_QUICK + 1, is_puback);
     assert_eq!(fleet.stats().handler_errors, 0);
     fleet.stop(STOP);
 }
@@ -208,7 +210,6 @@ fn who_waits_for_a_message_gets_it_though_the_window_was_full() {
 /// that the broker sends all that again.
 #[test]
 fn who_stops_from_a_handler_leaves_nothing_unacknowledged_before_it() {
-    const QUICK: usize = 12;
     let broker = TestBroker::start().unwrap();
     let spec = ClientSpec::new("plant", broker.url())
         .client_id("plant")
@@ -224,24 +225,8 @@ fn who_stops_from_a_handler_leaves_nothing_unacknowledged_before_it() {
         .start()
         .unwrap();
     fleet.wait_subscribed(PATIENCE).unwrap();
-    let is_puback = |packet: &Packet| matches!(packet, Packet::Puback { .. });
-    let flood = flood(1);
-    for round in 1..=QUICK {
-        assert!(broker.send_raw("plant", flood.clone()));
-        wait_for_in(&broker, "plant", round * usize::from(FLOOD), is_puback);
-    }
-    let mut last = flood;
-    last.extend_from_slice(&[0x32, 9, 0, 4, b's', b't', b'o', b'p', 0, FLOOD + 1, 0]);
-    assert!(broker.send_raw("plant", last));
+    quick_ones_and(&broker, b"stop");
     let report = fleet.join();
-    wait_for_in(
-        &broker,
-        "plant",
-        (QUICK + 1) * usize::from(FLOOD),
-        is_puback,
-    );
-    assert_eq!(
-        report.total().handled,
-        ((QUICK + 1) * usize::from(FLOOD) + 1) as u64
-    );
+    wait_for_in(&broker, "plant", ALL_QUICK, is_puback);
+    assert_eq!(report.total().handled, (ALL_QUICK + 1) as u64);
 }

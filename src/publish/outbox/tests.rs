@@ -207,7 +207,7 @@ fn a_moment_ends_with_what_is_brought() {
         qos: QoS::AtLeastOnce,
     };
     for giving_way in [Duration::ZERO, LONG] {
-        for ending in ["acknowledgements", "a publish", "the end"] {
+        for ending in ["acknowledgements", "a subscription", "a publish", "the end"] {
             let (outbox, heard) = outbox(settings(10, 4));
             outbox.connected(false, None);
             assert!(settle(&outbox, Vec::new()).unwrap().is_empty());
@@ -228,6 +228,7 @@ fn a_moment_ends_with_what_is_brought() {
                     assert_eq!(outbox.inner.lock().awaited, 2, "one is not enough");
                     outbox.control(acknowledge(2));
                 }
+                "a subscription" => assert!(outbox.control(Control::Unsubscribe("a".to_owned()))),
                 "a publish" => drop(offer(&outbox, "a", QoS::AtMostOnce)),
                 _ => outbox.close(),
             }
