@@ -14,13 +14,14 @@ use crate::{Result, clock::pause};
 /// How long the last messages may take, without any progress, before they count as lost.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// All QoS 0 messages that may wait in a subject that has to give credit.
-const QUEUE: u64 = 52_428;
-/// Of many clients, each may have so many: fewer would make the source send in driblets.
-const SHARE: u64 = 2_000;
-/// But not more in all. Many network threads that always find something to read leave little of the
-/// processors to the worker.
-const MOST: u64 = 250_000;
+/// How many QoS 0 messages the source may be ahead of a subject that has to give credit, of all clients
+/// together. It stands still when it is so many ahead, until it hears of what was handled: with fewer
+/// this was the limit of what was measured, and not the subject.
+const QUEUE: u64 = 200_000;
+/// Of many clients, of each at least so many: fewer would make the source send in driblets.
+const SHARE: u64 = 5_000;
+/// But not more in all.
+const MOST: u64 = 500_000;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Figures {
