@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::{
     client::{brokers::Brokers, handle::Core, link::Link, network::Network, tls::TlsConfig},
-    publish::outbox::moment::Moments,
+    publish::{batch::Batch, outbox::moment::Moments},
     receive::dispatch::Dispatch,
     spec::{retry::Attempts, settings::Settings},
     supervise::{outcome::Outcome, pace::Pacer, panic::caught, state::ClientState},
@@ -81,7 +81,7 @@ impl Life {
             brokers,
             attempts: Attempts::new(settings.retry),
             progress: Vec::new(),
-            parcels: Vec::new(),
+            batch: Batch::default(),
             birth: settings.birth.as_ref().map(|birth| birth.qos),
             on_refused_subscription: settings.refused_subscription,
             moments: Moments::default(),

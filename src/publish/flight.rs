@@ -1,6 +1,6 @@
 //! What was sent and is not acknowledged, in the order of the first sending.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
 use crate::{
     publish::{message::Outgoing, receipt::Slot},
@@ -12,7 +12,7 @@ use crate::{
 pub(crate) struct Flying {
     pub(crate) packet_id: u16,
     /// `None`: a birth message, which nobody has a receipt for and which is never repeated.
-    pub(crate) slot: Option<Arc<Slot>>,
+    pub(crate) slot: Option<Slot>,
     /// The message, where it is ours: a copy for QoS 2 (rumqttc forgets it at PUBREC), and after
     /// a loss the one that rumqttc gave back. In between rumqttc has it.
     pub(crate) message: Option<Box<Outgoing>>,

@@ -1,6 +1,6 @@
 //! What travels from the outbox to the connection.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -32,35 +32,41 @@ pub(crate) enum Control {
     Disconnect,
 }
 
+impl Outgoing {
+    /// How many bytes it has on the wire.
+    pub(crate) fn size(&self) -> usize {
+        packet_size(self.topic.len(), self.qos, self.payload.len())
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Item {
     Publish(Outgoing),
     Control(Control),
 }
 
-impl Item {
+impl Control {
     /// How many bytes it has on the wire, at most.
     pub(crate) fn size(&self) -> usize {
         // Fixed header with its longest length field, and an identifier.
         const LONGEST_HEAD: usize = 5 + 2;
         match self {
-            Self::Publish(message) => {
-                packet_size(message.topic.len(), message.qos, message.payload.len())
-            }
-            Self::Control(Control::Subscribe(filters)) => {
+            Self::Subscribe(filters) => {
                 let filters = filters.iter().map(|(filter, _)| filter.len() + 3);
                 LONGEST_HEAD + filters.sum::<usize>()
             }
-            Self::Control(Control::Unsubscribe(filter)) => LONGEST_HEAD + filter.len() + 2,
-            Self::Control(Control::Acknowledge { .. } | Control::Disconnect) => 4,
+            Self::Unsubscribe(filter) => LONGEST_HEAD + filter.len() + 2,
+            Self::Acknowledge { .. } | Self::Disconnect => 4,
         }
     }
 }
 
-/// What is left of an accepted message when its content has gone to rumqttc.
+/// What there is about an accepted message beside its content, and what is left of it when that has
+/// gone to rumqttc.
 #[derive(Debug)]
 pub(crate) struct Stub {
-    pub(crate) slot: Arc<Slot>,
+    pub(crate) slot: Slot,
+    /// Known only where there is an age limit, and not of one that was sent: it does not expire.
     pub(crate) accepted_at: Option<Instant>,
     /// It was sent on an earlier connection: the broker may have it.
     pub(crate) was_sent: bool,
@@ -69,18 +75,20 @@ pub(crate) struct Stub {
     pub(crate) copy: Option<Box<Outgoing>>,
 }
 
-/// An item for the network thread to feed to the encoder. The stub of a publish comes back with
-/// the identifier that it got.
-#[derive(Debug)]
-pub(crate) struct Parcel {
-    pub(crate) item: Item,
-    pub(crate) stub: Option<Stub>,
+impl Stub {
+    /// The content of this message is about to go to rumqttc.
+    pub(crate) fn with_copy_of(mut self, message: &Outgoing) -> Self {
+        if message.qos == QoS::ExactlyOnce {
+            self.copy = Some(Box::new(message.clone()));
+        }
+        self
+    }
 }
 
 /// What the network thread has seen, for the outbox to take note of.
 #[derive(Debug)]
 pub(crate) enum Progress {
-    /// A parcel was fed to the encoder. 0 is the identifier of QoS 0.
+    /// A publish was fed to the encoder. 0 is the identifier of QoS 0.
     Fed { packet_id: u16, stub: Stub },
     /// A PUBLISH went out that was not fed: the bell, or one that a connection begins with.
     Written { packet_id: u16 },

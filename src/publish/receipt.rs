@@ -31,7 +31,7 @@ use crate::supervise::stop::deadline_after;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Receipt(Arc<Slot>);
+pub struct Receipt(Slot);
 
 /// How a message ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +105,7 @@ pub(crate) enum Fate {
 const IN_PROGRESS: u8 = 0;
 
 impl Receipt {
-    pub(crate) fn new(slot: Arc<Slot>) -> Self {
+    pub(crate) fn new(slot: Slot) -> Self {
         Self(slot)
     }
 
@@ -153,23 +153,39 @@ pub(crate) struct WaitingRoom {
     ended: Condvar,
 }
 
-/// The other end of a receipt. Slots are used again when no receipt is left: see `Slots`.
-#[derive(Debug)]
+/// The other end of a receipt.
+#[derive(Clone)]
 pub(crate) struct Slot {
-    fate: AtomicU8,
+    page: Arc<Page>,
+    at: u8,
+}
+
+/// As many slots have one allocation. It is small enough that a receipt which is kept for long keeps
+/// little.
+const SLOTS_OF_A_PAGE: u8 = 64;
+
+/// The slots of messages that were accepted one after the other.
+struct Page {
+    fates: [AtomicU8; SLOTS_OF_A_PAGE as usize],
     room: Arc<WaitingRoom>,
 }
 
 impl Slot {
     /// The message has ended: whoever waits for it wakes.
-    fn end(&self, fate: Fate) {
+    pub(crate) fn end(&self, fate: Fate) {
         // SeqCst, and in `wait` too: either the one who waits sees the fate, or this sees that
         // somebody waits. Weaker orders allow neither.
-        self.fate.store(fate as u8, Ordering::SeqCst);
-        if self.room.waiting.load(Ordering::SeqCst) > 0 {
-            drop(self.room.lock.lock());
-            self.room.ended.notify_all();
+        self.fate().store(fate as u8, Ordering::SeqCst);
+        let room = &self.page.room;
+        if room.waiting.load(Ordering::SeqCst) > 0 {
+            drop(room.lock.lock());
+            room.ended.notify_all();
         }
+    }
+
+    fn fate(&self) -> &AtomicU8 {
+        // It is below: the remainder only lets the compiler see that there is nothing to check.
+        &self.page.fates[usize::from(self.at % SLOTS_OF_A_PAGE)]
     }
 
     fn wait(&self, timeout: Duration) -> Result<Delivery, ReceiptError> {
@@ -177,23 +193,24 @@ impl Slot {
             return result;
         }
         let deadline = deadline_after(timeout);
-        self.room.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut guard = self.room.lock.lock();
+        let room = &self.page.room;
+        room.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut guard = room.lock.lock();
         let result = loop {
             if let Some(result) = self.result() {
                 break result;
             }
             match deadline {
-                None => self.room.ended.wait(&mut guard),
+                None => room.ended.wait(&mut guard),
                 Some(deadline) => {
-                    if self.room.ended.wait_until(&mut guard, deadline).timed_out() {
+                    if room.ended.wait_until(&mut guard, deadline).timed_out() {
                         break self.result().unwrap_or(Err(ReceiptError::Timeout));
                     }
                 }
             }
         };
         drop(guard);
-        self.room.waiting.fetch_sub(1, Ordering::SeqCst);
+        room.waiting.fetch_sub(1, Ordering::SeqCst);
         result
     }
 
@@ -205,7 +222,7 @@ impl Slot {
         const CONNECTION_LOST: u8 = Fate::ConnectionLost as u8;
         const SESSION_LOST: u8 = Fate::SessionLost as u8;
         const NOT_ACKNOWLEDGED: u8 = Fate::NotAcknowledged as u8;
-        match self.fate.load(Ordering::SeqCst) {
+        match self.fate().load(Ordering::SeqCst) {
             IN_PROGRESS => None,
             ACKNOWLEDGED => Some(Ok(Delivery::Acknowledged)),
             SENT => Some(Ok(Delivery::Sent)),
@@ -219,38 +236,36 @@ impl Slot {
     }
 }
 
-/// The slots of one client. A slot whose receipt nobody kept is used for the next message, so
-/// that publishing allocates nothing for receipts in the long run.
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Slot").field(&self.result()).finish()
+    }
+}
+
+/// Where one client's slots come from.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
     room: Arc<WaitingRoom>,
-    free: Vec<Arc<Slot>>,
+    /// The next one.
+    next: Option<Slot>,
 }
-
-/// More free slots than this are given back to the allocator.
-const MOST_FREE: usize = 256;
 
 impl Slots {
     /// A slot for a message that was just accepted.
-    pub(crate) fn open(&mut self) -> Arc<Slot> {
-        self.free.pop().unwrap_or_else(|| {
-            Arc::new(Slot {
-                fate: AtomicU8::new(IN_PROGRESS),
+    pub(crate) fn open(&mut self) -> Slot {
+        let slot = self.next.take().unwrap_or_else(|| Slot {
+            page: Arc::new(Page {
+                fates: [const { AtomicU8::new(IN_PROGRESS) }; SLOTS_OF_A_PAGE as usize],
                 room: Arc::clone(&self.room),
-            })
-        })
-    }
-
-    /// The message of this slot has ended.
-    pub(crate) fn close(&mut self, mut slot: Arc<Slot>, fate: Fate) {
-        slot.end(fate);
-        // Only if no receipt holds it: nobody can get hold of it any more then.
-        if let Some(unshared) = Arc::get_mut(&mut slot) {
-            if self.free.len() < MOST_FREE {
-                *unshared.fate.get_mut() = IN_PROGRESS;
-                self.free.push(slot);
-            }
+            }),
+            at: 0,
+        });
+        let at = slot.at + 1;
+        if at < SLOTS_OF_A_PAGE {
+            let page = Arc::clone(&slot.page);
+            self.next = Some(Slot { page, at });
         }
+        slot
     }
 }
 
@@ -260,37 +275,37 @@ mod tests {
     use crate::supervise::thread::Thread;
 
     #[test]
-    fn a_kept_receipt_keeps_its_slot() {
+    fn each_message_has_a_slot_of_its_own() {
         let mut slots = Slots::default();
-        let slot = slots.open();
-        let receipt = Receipt::new(Arc::clone(&slot));
-        assert!(!receipt.is_done());
-        assert_eq!(
-            receipt.wait_timeout(Duration::from_millis(1)),
-            Err(ReceiptError::Timeout)
+        let many = 3 * usize::from(SLOTS_OF_A_PAGE) + 1;
+        let opened: Vec<_> = (0..many).map(|_| slots.open()).collect();
+        let receipts: Vec<_> = opened.iter().cloned().map(Receipt::new).collect();
+        let first = receipts[0].wait_timeout(Duration::from_millis(1));
+        assert_eq!(first, Err(ReceiptError::Timeout));
+        for (ended, slot) in opened.iter().enumerate() {
+            assert_eq!(receipts.iter().filter(|it| it.is_done()).count(), ended);
+            slot.end(Fate::Acknowledged);
+            assert_eq!(receipts[ended].wait(), Ok(Delivery::Acknowledged));
+        }
+        drop(opened);
+        drop(slots);
+        assert!(
+            receipts.iter().all(Receipt::is_done),
+            "kept for longer than the client"
         );
-        slots.close(slot, Fate::Acknowledged);
-        let dropped = slots.open();
-        drop(Receipt::new(Arc::clone(&dropped)));
-        slots.close(dropped, Fate::Dropped);
-        let reused = slots.open();
-        assert!(!Receipt::new(Arc::clone(&reused)).is_done());
-        slots.close(reused, Fate::Sent);
-        assert_eq!(receipt.wait(), Ok(Delivery::Acknowledged));
-        assert_eq!(slots.free.len(), 1, "the dropped one was used twice");
     }
 
     #[test]
     fn who_waits_is_woken() {
         let mut slots = Slots::default();
         let slot = slots.open();
-        let receipt = Receipt::new(Arc::clone(&slot));
+        let receipt = Receipt::new(slot.clone());
         let (told, result) = crossbeam_channel::bounded(1);
         let mut waiter = Thread::spawn("waiter", 128 * 1024, move || {
             told.send(receipt.wait()).unwrap();
         })
         .unwrap();
-        slots.close(slot, Fate::Unsent);
+        slot.end(Fate::Unsent);
         assert_eq!(result.recv(), Ok(Err(ReceiptError::Unsent)));
         assert!(waiter.join_until(None));
     }

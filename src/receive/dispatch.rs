@@ -2,6 +2,7 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
+    mem,
     sync::Arc,
     time::Instant,
 };
@@ -12,7 +13,7 @@ use crate::{
     receive::{
         ack::{Acknowledgement, Admission},
         lane::{Batch, Collected},
-        message::{Message, Received},
+        message::{Content, Message, Received},
         source::Source,
     },
     spec::{
@@ -51,7 +52,12 @@ pub(crate) struct Dispatch {
     collected: Vec<Collected>,
     /// When this wake-up began to bring something.
     now: Option<Instant>,
+    /// How many messages of this wake-up will be acknowledged.
+    to_acknowledge: usize,
     tally: Tally,
+    /// For how many QoS 0 messages more there is room at the least. Workers make room all the time:
+    /// looking for each message would cost both sides more than anything else here.
+    room: usize,
 }
 
 /// What was collected and is not yet counted.
@@ -75,7 +81,9 @@ impl Dispatch {
                 .map(|_| Collected::default())
                 .collect(),
             now: None,
+            to_acknowledge: 0,
             tally: Tally::default(),
+            room: 0,
         }
     }
 
@@ -86,27 +94,30 @@ impl Dispatch {
     /// Takes a message: QoS 0 as long as its client's share has room, QoS 1 and 2 always. It
     /// reaches the queue with the next `hand_over`, at the latest.
     pub(crate) fn deliver(&mut self, received: Received) -> Result<(), Offense> {
+        let Received { packet_id, content } = received;
         // A topic name without wildcards, of a character at least [MQTT-3.3.2-2] [MQTT-4.7.3-1].
-        check_topic(&received.topic).map_err(Offense::Topic)?;
+        check_topic(&content.topic).map_err(Offense::Topic)?;
         let source = &self.source;
-        let ticket = match received.qos {
-            QoS::AtMostOnce if source.has_room(self.tally.at_most_once) => {
+        let ticket = match content.qos {
+            QoS::AtMostOnce => {
+                if self.room == 0 {
+                    self.room = source.room(self.tally.at_most_once);
+                }
+                if self.room == 0 {
+                    source.dropped();
+                    return Ok(());
+                }
+                self.room -= 1;
                 self.tally.at_most_once += 1;
                 None
             }
-            QoS::AtMostOnce => {
-                source.dropped();
-                return Ok(());
-            }
             qos => {
-                let acknowledgement = Acknowledgement {
-                    packet_id: received.packet_id,
-                    qos,
-                };
+                let acknowledgement = Acknowledgement { packet_id, qos };
                 let has_place = source.has_identifiers(self.tally.acknowledged);
                 match source.acks.received(acknowledgement, has_place) {
                     Admission::New(ticket) => {
                         self.tally.acknowledged += 1;
+                        self.to_acknowledge += 1;
                         Some(ticket)
                     }
                     Admission::Repeated => {
@@ -122,48 +133,47 @@ impl Dispatch {
         };
         self.tally.received += 1;
         let now = *self.now.get_or_insert_with(Instant::now);
-        let index = source.index;
-        let message = Message::new(received, Arc::clone(source), ticket, now);
+        let message =
+            |content: Content| Message::new(content.detached(), Arc::clone(source), ticket, now);
         match &self.lanes {
             Lanes::Ordered(lanes) => {
-                let lane = lane_of(index, message.topic(), lanes.len());
+                let lane = lane_of(source.index, &content.topic, lanes.len());
                 if let Some(collected) = self.collected.get_mut(lane) {
-                    collected.push(message);
+                    collected.push(content, ticket);
                 }
             }
             // Whoever waits for one message shall not wait for others. Sending fails when nobody
             // will take messages any more, at the end of the fleet: see `hand_over`.
             Lanes::Pull(queue) => {
-                self.tally.count(&self.source);
-                let _ = queue.send(message);
+                self.tally.count(source);
+                let _ = queue.send(message(content));
             }
             Lanes::Shared(queue) => {
-                self.tally.count(&self.source);
-                let _ = queue.send(Batch::One(message));
+                self.tally.count(source);
+                let _ = queue.send(Batch::One(message(content)));
             }
         }
         Ok(())
     }
 
-    /// The wake-up is over: what it brought goes into the queue. Says how many messages
-    /// workers have to acknowledge; 0 where each has gone on its own.
+    /// The wake-up is over: what it brought goes into the queue. Says how many of its messages will be
+    /// acknowledged.
     pub(crate) fn hand_over(&mut self) -> usize {
-        if self.now.take().is_none() {
+        let Some(now) = self.now.take() else {
             return 0;
-        }
-        let acknowledged = self.tally.acknowledged;
+        };
         // Before a worker can take it out: no count falls below zero.
         self.tally.count(&self.source);
         if let Lanes::Ordered(lanes) = &self.lanes {
             for (lane, collected) in lanes.iter().zip(&mut self.collected) {
-                if let Some(batch) = collected.take() {
+                if let Some(batch) = collected.take(&self.source, now) {
                     // Fails when nobody will take messages any more, at the end of the fleet. What
                     // is dropped inside the queue is not acknowledged.
                     let _ = lane.send(batch);
                 }
             }
         }
-        acknowledged
+        mem::take(&mut self.to_acknowledge)
     }
 }
 

@@ -49,33 +49,62 @@ enum Fate {
     Superseded,
 }
 
-/// What a PUBLISH packet says, without its acknowledgement.
+/// A PUBLISH packet. The identifier is 0 at QoS 0.
 #[derive(Debug)]
 pub(crate) struct Received {
+    pub(crate) packet_id: u16,
+    pub(crate) content: Content,
+}
+
+/// What a PUBLISH packet says.
+#[derive(Debug)]
+pub(crate) struct Content {
     pub(crate) topic: String,
     pub(crate) payload: Bytes,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) duplicate: bool,
-    pub(crate) packet_id: u16,
+}
+
+/// Topic and payload of up to so many bytes are copied out of the buffer that they were read into.
+const MOST_COPIED: usize = 512;
+
+impl Content {
+    /// Bytes of topic and payload.
+    pub(crate) fn len(&self) -> usize {
+        self.topic.len() + self.payload.len()
+    }
+
+    /// Whether it costs less to copy it than to keep the buffer that it was read into.
+    pub(crate) fn is_small(&self) -> bool {
+        self.len() <= MOST_COPIED
+    }
+
+    /// A small payload leaves the buffer that it was read into: kept, it would keep 8 KiB.
+    pub(crate) fn detached(mut self) -> Self {
+        if self.is_small() {
+            self.payload = Bytes::copy_from_slice(&self.payload);
+        }
+        self
+    }
 }
 
 impl Message {
     pub(crate) fn new(
-        received: Received,
+        content: Content,
         source: Arc<Source>,
         ticket: Option<Ticket>,
         received_at: Instant,
     ) -> Self {
         Self {
-            topic: received.topic.into_boxed_str(),
-            payload: received.payload,
+            topic: content.topic.into_boxed_str(),
+            payload: content.payload,
             source,
             received_at,
             ticket,
-            qos: received.qos,
-            retain: received.retain,
-            duplicate: received.duplicate,
+            qos: content.qos,
+            retain: content.retain,
+            duplicate: content.duplicate,
             taken: false,
             fate: Fate::Handled,
         }
@@ -91,7 +120,8 @@ impl Message {
         &self.topic
     }
 
-    /// The payload: any bytes, also none.
+    /// The payload: any bytes, also none. A clone shares its memory. One of up to 512 bytes, with the
+    /// topic, keeps nothing else; a larger one keeps the buffer that it was read into.
     pub fn payload(&self) -> &Bytes {
         &self.payload
     }

@@ -1,6 +1,7 @@
 //! In: from a received packet to the return of its handlers and its acknowledgement.
 
 pub(crate) mod ack;
+pub(crate) mod bundle;
 pub(crate) mod dispatch;
 pub(crate) mod filter;
 pub(crate) mod handler;

@@ -45,10 +45,11 @@ impl Source {
         }
     }
 
-    /// Whether a QoS 0 message finds a place, behind those that are about to be reserved. Only the
+    /// How many QoS 0 messages more find a place, behind those that are about to be reserved. Only the
     /// client's network thread reserves, so that looking first and adding then can't exceed the share.
-    pub(crate) fn has_room(&self, ahead: usize) -> bool {
-        self.waiting.load(Ordering::Relaxed) + ahead < self.share
+    pub(crate) fn room(&self, ahead: usize) -> usize {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        self.share.saturating_sub(waiting + ahead)
     }
 
     /// Whether a QoS 1 or 2 message finds a place. A broker that keeps to its packet identifiers

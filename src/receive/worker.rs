@@ -145,8 +145,8 @@ impl Worker {
     fn handle(&mut self, batch: Batch) -> bool {
         match batch {
             Batch::One(message) => self.handle_one(message),
-            Batch::Many(messages) => {
-                for message in messages {
+            Batch::Many(bundle) => {
+                for message in bundle.into_messages() {
                     // What is left is dropped, as if it were still in the queue.
                     if self.expired.load(Ordering::Relaxed) {
                         return false;

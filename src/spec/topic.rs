@@ -35,17 +35,23 @@ pub enum TopicError {
     Shared,
 }
 
+/// What fits the length field of a string in a packet.
+const LONGEST: usize = u16::MAX as usize;
+
 /// Checks a topic name, to which messages are published.
 ///
 /// # Errors
 ///
 /// [`TopicError`] says what is wrong with it.
 pub fn check_topic(topic: &str) -> Result<(), TopicError> {
-    check_text(topic)?;
-    if topic.contains(['+', '#']) {
-        return Err(TopicError::Wildcard);
+    check_length(topic)?;
+    // Almost all are valid, and each message comes by here: one look at each byte.
+    let is_special = |byte| matches!(byte, b'\0' | b'+' | b'#');
+    match topic.bytes().any(is_special) {
+        false => Ok(()),
+        true if topic.contains('\0') => Err(TopicError::Null),
+        true => Err(TopicError::Wildcard),
     }
-    Ok(())
 }
 
 /// Checks a topic filter, to which a client subscribes. `$share/group/filter` is allowed.
@@ -78,11 +84,18 @@ pub fn check_filter(filter: &str) -> Result<(), TopicError> {
 }
 
 fn check_text(text: &str) -> Result<(), TopicError> {
-    match text {
-        "" => Err(TopicError::Empty),
-        _ if text.len() > usize::from(u16::MAX) => Err(TopicError::TooLong),
-        _ if text.contains('\0') => Err(TopicError::Null),
-        _ => Ok(()),
+    check_length(text)?;
+    match text.contains('\0') {
+        true => Err(TopicError::Null),
+        false => Ok(()),
+    }
+}
+
+fn check_length(text: &str) -> Result<(), TopicError> {
+    match text.len() {
+        0 => Err(TopicError::Empty),
+        1..=LONGEST => Ok(()),
+        _ => Err(TopicError::TooLong),
     }
 }
 
@@ -97,6 +110,8 @@ mod tests {
         assert_eq!(check_topic(&"a".repeat(65_536)), Err(TopicError::TooLong));
         assert_eq!(check_topic(&"a".repeat(65_535)), Ok(()));
         assert_eq!(check_topic("a/#"), Err(TopicError::Wildcard));
+        assert_eq!(check_topic("ä/+/€"), Err(TopicError::Wildcard));
+        assert_eq!(check_topic("+/\0"), Err(TopicError::Null));
         assert_eq!(check_filter("a#"), Err(TopicError::HashNotLast));
         assert_eq!(check_filter("#/a"), Err(TopicError::HashNotLast));
         assert_eq!(check_filter("a/b+"), Err(TopicError::PlusNotAlone));

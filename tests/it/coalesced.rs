@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use crossbeam_channel::unbounded;
 use mqtt_fleet::testing::{Direction, Packet, Seen, TestBroker};
 use mqtt_fleet::{ClientSpec, Delivery, Fleet, QoS};
 
@@ -107,12 +108,18 @@ fn sized(n: usize, size: usize) -> Bytes {
     bytes.take(size).collect()
 }
 
-/// Fails when messages around the bounds of what is written together (7,000 bytes) and of what the
-/// encoder takes without waiting (8,192), or far above, are cut, lost or change places with small ones.
+/// Fails when messages around the bounds of what waits packed (512 bytes with the topic), of what is
+/// written together (7,000 bytes) and of what the encoder takes without waiting (8,192), or far above,
+/// are cut, lost or change places with small ones.
 #[test]
 fn large_ones_among_small_ones() {
     let sizes = [
         10,
+        510,
+        511,
+        512,
+        10,
+        513,
         6_980,
         10,
         6_999,
@@ -228,4 +235,52 @@ fn a_window_of_ten_thousand() {
     assert_all_well(&broker, &fleet, QoS::AtLeastOnce, COUNT);
     let numbers = numbers(&broker.seen(), "t");
     assert!(numbers == (0..COUNT).collect::<Vec<_>>());
+}
+
+/// Fails when what is written together, and received together, comes with another content, topic or
+/// quality of service, or in another order. Two workers: each topic has its lane. Of each quality of
+/// service, because the broker hands on QoS 2 only at PUBREL.
+#[test]
+fn they_are_handled_as_they_were_published() {
+    const COUNT: usize = 3_000;
+    let topics = ["t", "plant/line/7/temperature", "wärme/kälte", "€"];
+    let sizes = [0, 1, 64, 300, 485, 486, 510, 511, 512, 600, 5_000];
+    let broker = TestBroker::start().unwrap();
+    let (handled, got) = unbounded();
+    let sink = ClientSpec::new("sink", broker.url()).subscribe("#", QoS::ExactlyOnce);
+    let fleet = Fleet::builder().client(plant(&broker)).client(sink);
+    let fleet = subscribed(fleet.workers(2).on_message("#", move |message, _| {
+        let topic = message.topic().to_owned();
+        handled.send((topic, message.qos(), message.payload().clone()))?;
+        Ok(())
+    }));
+    let client = fleet.client("plant").unwrap();
+    let wanted: Vec<(String, QoS, Bytes)> = (0..COUNT)
+        .map(|n| {
+            let topic = topics[n % topics.len()].to_owned();
+            (topic, ALL[n / 7 % 3], sized(n, sizes[n % sizes.len()]))
+        })
+        .collect();
+    for (topic, qos, payload) in &wanted {
+        let receipt = client.publish(topic, *qos, false, payload.clone());
+        drop(receipt.unwrap());
+    }
+    let got: Vec<_> = (0..COUNT)
+        .map(|_| got.recv_timeout(LONG).unwrap())
+        .collect();
+    for (topic, qos) in topics
+        .into_iter()
+        .flat_map(|topic| ALL.map(|qos| (topic, qos)))
+    {
+        let alike = |all: &[(String, QoS, Bytes)]| {
+            let alike = all
+                .iter()
+                .filter(|it| (it.0.as_str(), it.1) == (topic, qos));
+            alike.cloned().collect::<Vec<_>>()
+        };
+        let (got, wanted) = (alike(&got), alike(&wanted));
+        let wrong = (0..wanted.len()).find(|n| got.get(*n) != wanted.get(*n));
+        assert_eq!((wrong, got.len()), (None, wanted.len()), "{topic} {qos:?}");
+    }
+    fleet.stop(STOP);
 }

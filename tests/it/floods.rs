@@ -1,7 +1,7 @@
 //! More packets in one piece than rumqttc reads at once: answered, told apart from garbage behind them,
 //! in order, and acknowledged together without holding anything back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{bounded, unbounded};
 use mqtt_fleet::testing::{Packet, TestBroker};
@@ -229,4 +229,61 @@ fn who_stops_from_a_handler_leaves_nothing_unacknowledged_before_it() {
     let report = fleet.join();
     wait_for_in(&broker, "plant", ALL_QUICK, is_puback);
     assert_eq!(report.total().handled, (ALL_QUICK + 1) as u64);
+}
+
+/// PUBLISH packets to "t" with payloads of this size.
+fn sized(qos: u8, count: u16, size: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for packet_id in 1..=count {
+        let mut remaining = 3 + usize::from(qos) * 2 + size;
+        bytes.push(0x30 | qos << 1);
+        while remaining >= 128 {
+            bytes.push(0x80 | (remaining % 128) as u8);
+            remaining /= 128;
+        }
+        bytes.push(remaining as u8);
+        bytes.extend_from_slice(&[0, 1, b't']);
+        if qos > 0 {
+            bytes.extend_from_slice(&packet_id.to_be_bytes());
+        }
+        bytes.resize(bytes.len() + size, 7);
+    }
+    bytes
+}
+
+/// Fails when one wake-up takes all that a flood has: what it brings is handed over at its end, and the
+/// outbox and the stop signal are looked at there. What came in one wake-up was received at one moment.
+#[test]
+fn a_wake_up_has_bounds() {
+    /// What rumqttc reads by itself: a round, and one more packet that waited in its queue.
+    const ROUND: usize = 10;
+    for (qos, count, size, most) in [
+        (1, 600, 1, 144),
+        (0, 1_500, 1, 512),
+        // Until they are 64 KiB.
+        (0, 100, 20_000, 4),
+        (1, 100, 20_000, 4),
+    ] {
+        let broker = TestBroker::start().unwrap();
+        let spec = ClientSpec::new("plant", broker.url())
+            .client_id("plant")
+            .subscribe("t", QoS::AtLeastOnce);
+        let fleet = subscribed(Fleet::builder().client(spec));
+        assert!(broker.send_raw("plant", sized(qos, count, size)));
+        let mut wake_ups: Vec<(Instant, usize)> = Vec::new();
+        for _ in 0..count {
+            let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+            match wake_ups.last_mut() {
+                Some((at, messages)) if *at == message.received_at() => *messages += 1,
+                _ => wake_ups.push((message.received_at(), 1)),
+            }
+        }
+        let largest = wake_ups.iter().map(|it| it.1).max().unwrap();
+        println!("QoS {qos}, {size} bytes: {largest} of {count} at once");
+        assert!(
+            largest <= most + ROUND,
+            "QoS {qos}, {size} bytes: {largest} at once"
+        );
+        fleet.stop(STOP);
+    }
 }

@@ -1,9 +1,13 @@
-//! Memory is bounded while the broker is away, whoever keeps on publishing.
+//! Memory is bounded while the broker is away, whoever keeps on publishing, and what a handler keeps
+//! keeps nothing else.
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use crossbeam_channel::unbounded;
 use mqtt_fleet::testing::TestBroker;
-use mqtt_fleet::{ClientSpec, Fleet, OutboxOverflow, PublishErrorKind, QoS};
+use mqtt_fleet::{ClientSpec, Fleet, FleetBuilder, OutboxOverflow, PublishErrorKind, QoS};
+use parking_lot::Mutex;
 
 use crate::support::proc::{alone, resident_bytes, wait_until};
 use crate::support::receiving::{PATIENCE, subscribed, tireless};
@@ -101,5 +105,68 @@ fn dropped_messages_leave_nothing_behind() {
 fn a_kept_receipt_keeps_no_message() {
     alone("memory::a_kept_receipt_keeps_no_message", || {
         bounded(OutboxOverflow::DropOldest, true);
+    });
+}
+
+/// How much memory kept payloads take: one of fifty that came together. The buffers that they were
+/// read into are 30 MB. Each round is published, handled, and looked at by `keep`.
+fn kept(builder: FleetBuilder, keep: impl Fn(&Fleet, usize) -> usize) -> u64 {
+    const ROUND: usize = 2_000;
+    const ROUNDS: usize = 100;
+    let broker = TestBroker::start().unwrap();
+    broker.record(false);
+    let spec = ClientSpec::new("plant", broker.url()).subscribe("t", QoS::AtLeastOnce);
+    let source = ClientSpec::new("source", broker.url());
+    let fleet = subscribed(builder.client(spec).client(source));
+    let source = fleet.client("source").unwrap();
+    let publish = |rounds| {
+        for round in 1..=rounds {
+            for _ in 0..ROUND {
+                let receipt = source.publish("t", QoS::AtLeastOnce, false, vec![7; 64]);
+                drop(receipt.unwrap());
+            }
+            assert_eq!(keep(&fleet, ROUND), ROUND / 50, "round {round}");
+        }
+    };
+    // What the threads, queues and buffers need is there from now on.
+    publish(ROUNDS / 10);
+    let before = resident_bytes();
+    publish(ROUNDS);
+    let growth = resident_bytes().saturating_sub(before);
+    println!("{} KiB", growth / 1024);
+    fleet.stop(Duration::from_secs(10));
+    growth
+}
+
+/// Fails when a small payload that a handler keeps, or a program that takes messages itself, keeps more
+/// than itself: the buffer that it was read into, or what came together with it.
+#[test]
+fn a_kept_payload_keeps_nothing_else() {
+    const BOUND: u64 = 4 * 1024 * 1024;
+    alone("memory::a_kept_payload_keeps_nothing_else", || {
+        let (send, payloads) = unbounded();
+        let builder = Fleet::builder().workers(1);
+        let builder = builder.on_message("t", move |message, _| {
+            send.send(message.payload().clone())?;
+            Ok(())
+        });
+        let held = Mutex::new(Vec::new());
+        let hold = |n: usize, payload: Bytes| {
+            let is_meant = n % 50 == 0;
+            held.lock().extend(is_meant.then_some(payload));
+            usize::from(is_meant)
+        };
+        let handled = |_: &Fleet, count| {
+            let came = (0..count).map(|n| hold(n, payloads.recv_timeout(PATIENCE).unwrap()));
+            came.sum()
+        };
+        assert!(kept(builder, handled) < BOUND);
+        held.lock().clear();
+        let pulled = |fleet: &Fleet, count| {
+            let next = || fleet.messages().recv_timeout(PATIENCE).unwrap();
+            let came = (0..count).map(|n| hold(n, next().payload().clone()));
+            came.sum()
+        };
+        assert!(kept(Fleet::builder(), pulled) < BOUND);
     });
 }

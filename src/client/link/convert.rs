@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use rumqttc::{
-    Disconnect, LastWill, MqttOptions, NetworkOptions, PubAck, PubRec, PubRel, Publish, Request,
+    LastWill, MqttOptions, NetworkOptions, Packet, PubAck, PubRec, PubRel, Publish, Request,
     Subscribe, SubscribeFilter, Unsubscribe,
 };
 
 use crate::{
-    publish::{
-        flight::Repeat,
-        message::{Control, Item, Outgoing},
-    },
+    publish::{flight::Repeat, message::Outgoing},
+    receive::message::{Content, Received},
     spec::{
         qos::QoS,
         settings::{Session, Settings},
@@ -56,20 +54,10 @@ pub(crate) fn network_options(connect_timeout: Duration) -> NetworkOptions {
     options
 }
 
-/// The request that an item is for rumqttc.
-pub(crate) fn request(item: Item) -> Request {
-    match item {
-        Item::Publish(message) => Request::Publish(publish(message)),
-        Item::Control(Control::Acknowledge {
-            packet_id,
-            qos: QoS::ExactlyOnce,
-        }) => Request::PubRec(PubRec::new(packet_id)),
-        Item::Control(Control::Acknowledge { packet_id, .. }) => {
-            Request::PubAck(PubAck::new(packet_id))
-        }
-        Item::Control(Control::Subscribe(filters)) => subscribe(filters),
-        Item::Control(Control::Unsubscribe(filter)) => unsubscribe(vec![filter]),
-        Item::Control(Control::Disconnect) => Request::Disconnect(Disconnect),
+pub(crate) fn acknowledgement(packet_id: u16, qos: QoS) -> Packet {
+    match qos {
+        QoS::ExactlyOnce => Packet::PubRec(PubRec::new(packet_id)),
+        QoS::AtMostOnce | QoS::AtLeastOnce => Packet::PubAck(PubAck::new(packet_id)),
     }
 }
 
@@ -114,6 +102,19 @@ pub(crate) fn outgoing(publish: Publish) -> Outgoing {
         qos: qos_in(publish.qos),
         retain: publish.retain,
         payload: publish.payload,
+    }
+}
+
+pub(crate) fn received(publish: Publish) -> Received {
+    Received {
+        packet_id: publish.pkid,
+        content: Content {
+            topic: publish.topic,
+            payload: publish.payload,
+            qos: qos_in(publish.qos),
+            retain: publish.retain,
+            duplicate: publish.dup,
+        },
     }
 }
 

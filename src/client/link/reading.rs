@@ -6,10 +6,10 @@ use std::{
     task::{Context as TaskContext, Poll, Waker},
 };
 
-use rumqttc::{ConnectionError, Event, Packet, QoS};
+use rumqttc::{ConnectionError, Packet, QoS};
 
 use crate::{
-    client::link::{Happened, Link},
+    client::link::{Happened, Link, convert::received},
     supervise::cause::Cause,
 };
 
@@ -30,8 +30,8 @@ impl Link {
         let handled = match read {
             Poll::Pending => return Ok(None),
             // rumqttc does nothing with these but to queue a copy: acknowledging is ours.
-            Poll::Ready(Ok(packet @ Packet::Publish(_))) if !is_exactly_once(&packet) => {
-                return Ok(Some(self.translate(Event::Incoming(packet))));
+            Poll::Ready(Ok(Packet::Publish(publish))) if publish.qos != QoS::ExactlyOnce => {
+                return Ok(Some(Happened::Received(received(publish))));
             }
             Poll::Ready(Ok(packet)) => eventloop.state.handle_incoming_packet(packet),
             Poll::Ready(Err(error)) => Err(error),
@@ -68,8 +68,4 @@ impl Link {
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
         }
     }
-}
-
-fn is_exactly_once(packet: &Packet) -> bool {
-    matches!(packet, Packet::Publish(publish) if publish.qos == QoS::ExactlyOnce)
 }

@@ -11,8 +11,11 @@ use crate::{
         network::{After, Network},
     },
     publish::{
-        message::{Control, Item, Progress},
-        outbox::network_side::{Beginning, Settled},
+        message::{Item, Progress},
+        outbox::{
+            BATCH_BYTES,
+            network_side::{Beginning, Settled},
+        },
     },
     spec::outbox::RefusedSubscription,
     supervise::{cause::Cause, outcome::Outcome, state::ClientState},
@@ -28,6 +31,17 @@ const MOST_WAKE_UPS_FOR_A_BELL: u32 = 32;
 /// rumqttc reads 9 packets for each run of its runtime. With so many events more, a flood costs little
 /// for each message, and nobody waits long for what the outbox has meanwhile.
 const MOST_READ_ON: usize = 144;
+
+/// Where all of them are messages of QoS 0, nobody waits for an answer: it may be more, so that waking a
+/// worker is worth it.
+const MOST_READ_ON_AT_QOS_0: usize = 512;
+
+/// Nor may they be more bytes: what a wake-up brings is handed over at its end.
+const MOST_BYTES_READ_ON: usize = 64 * 1024;
+
+// What rumqttc answers by itself meanwhile, 4 bytes for two events, may have to stay in the encoder, and a
+// batch of the outbox has to fit behind it.
+const _: () = assert!(MOST_READ_ON / 2 * 4 + BATCH_BYTES < 8 * 1024);
 
 impl Network {
     /// One connection, from CONNACK to its end.
@@ -124,7 +138,7 @@ impl Network {
                 self.core.outbox.note(&mut self.progress);
             } else {
                 let outbox = &self.core.outbox;
-                match outbox.settle(&mut self.progress, &mut self.parcels) {
+                match outbox.settle(&mut self.progress, &mut self.batch) {
                     Settled::Ready => {}
                     // Closed between the two looks: the signal is raised now.
                     Settled::Closed => continue,
@@ -185,11 +199,23 @@ impl Network {
     }
 
     fn note_arrived(&mut self) -> Result<(), Cause> {
-        for _ in 0..MOST_READ_ON {
-            match self.link.arrived()? {
-                Some(happened) => self.note(happened)?,
-                None => return Ok(()),
+        let (mut events, mut bytes, mut most) = (0, 0, MOST_READ_ON_AT_QOS_0);
+        while events < most && bytes < MOST_BYTES_READ_ON {
+            let Some(happened) = self.link.arrived()? else {
+                return Ok(());
             };
+            match &happened {
+                Happened::Received(received) if received.packet_id == 0 => {
+                    bytes += received.content.len();
+                }
+                Happened::Received(received) => {
+                    bytes += received.content.len();
+                    most = MOST_READ_ON;
+                }
+                _ => most = MOST_READ_ON,
+            }
+            events += 1;
+            self.note(happened)?;
         }
         // rumqttc's answer to the last one: left there, it would be all that the next call returns.
         while let Some(happened) = self.link.buffered() {
@@ -231,14 +257,9 @@ impl Network {
 
     /// Gives what the outbox handed over to the encoder: the bell behind it flushes it.
     fn feed(&mut self) -> Result<(), Cause> {
-        // From the back of the reversed list: what is not fed when an error comes stays there.
-        self.parcels.reverse();
-        let mut fed = Ok(());
-        while let Some(parcel) = self.parcels.last_mut() {
-            // The stub stays where it can be found should rumqttc panic.
-            let item = std::mem::replace(&mut parcel.item, Item::Control(Control::Disconnect));
+        while let Some(item) = self.batch.feed() {
             let written = self.link.feed(item);
-            let stub = self.parcels.pop().and_then(|parcel| parcel.stub);
+            let stub = self.batch.fed();
             match (written, stub) {
                 (Ok(Happened::PublishWritten { packet_id }), Some(stub)) => {
                     self.progress.push(Progress::Fed { packet_id, stub });
@@ -258,13 +279,11 @@ impl Network {
                 (Err(Unfed { packet_id, cause }), stub) => {
                     self.progress
                         .extend(stub.map(|stub| Progress::Fed { packet_id, stub }));
-                    fed = Err(cause);
-                    break;
+                    return Err(cause);
                 }
             }
         }
-        self.parcels.reverse();
-        fed
+        Ok(())
     }
 
     /// Takes note of one event. Says whether it was our DISCONNECT.
@@ -377,6 +396,6 @@ impl Network {
         let link = &mut self.link;
         self.core
             .outbox
-            .disconnected(&mut self.progress, &mut self.parcels, || link.close());
+            .disconnected(&mut self.progress, &mut self.batch, || link.close());
     }
 }

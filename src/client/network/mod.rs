@@ -16,7 +16,8 @@ use crate::{
         link::{Happened, Link},
     },
     publish::{
-        message::{Parcel, Progress},
+        batch::Batch,
+        message::Progress,
         outbox::{moment::Moments, network_side::Backlog},
     },
     receive::dispatch::Dispatch,
@@ -39,7 +40,7 @@ pub(crate) struct Network {
     /// What was seen and the outbox does not know yet: told in one go for each wake-up.
     pub(crate) progress: Vec<Progress>,
     /// What the outbox handed over to be fed to the encoder.
-    pub(crate) parcels: Vec<Parcel>,
+    pub(crate) batch: Batch,
     /// The quality of service of the birth message, if there is one.
     pub(crate) birth: Option<QoS>,
     pub(crate) on_refused_subscription: RefusedSubscription,
@@ -87,10 +88,10 @@ impl Network {
     /// The thread panicked: what it had in its hands goes back to where it can be accounted for.
     pub(crate) fn abandon(&mut self) {
         self.dispatch.hand_over();
-        let (progress, parcels) = (&mut self.progress, &mut self.parcels);
+        let (progress, batch) = (&mut self.progress, &mut self.batch);
         self.core
             .outbox
-            .disconnected(progress, parcels, Backlog::default);
+            .disconnected(progress, batch, Backlog::default);
     }
 
     /// One attempt to connect. Says whether the broker had the session.

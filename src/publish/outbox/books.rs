@@ -3,17 +3,17 @@
 //! A message is in the queue, in the bell, in the network thread's hands, in flight, or in one of
 //! the ledger's buckets; every method here leaves it in exactly one of these places.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     publish::{
+        batch::Batch,
         flight::{Flight, Flying},
-        message::{Control, Item, Outgoing, Parcel, Progress, Stub},
-        outbox::Bell,
+        message::{Control, Item, Outgoing, Progress, Stub},
+        outbox::{
+            Bell,
+            queue::{Queue, Spent},
+        },
         receipt::{Fate, Slot, Slots},
         window::{Ahead, Window},
     },
@@ -46,29 +46,27 @@ pub(super) struct Books {
     /// What is left of the publish that is the bell.
     pub(super) ringing: Option<Stub>,
     pub(super) controls: VecDeque<Control>,
-    pub(super) publishes: VecDeque<Entry>,
+    pub(super) publishes: Queue,
     /// Publishes that the network thread has taken and not yet reported on.
     pub(super) in_hand: usize,
     pub(super) flight: Flight,
     pub(super) window: Window,
     pub(super) slots: Slots,
     pub(super) ledger: Ledger,
+    /// To be dropped when the lock is given back.
+    pub(super) spent: Vec<Spent>,
 }
 
-/// An accepted message that waits.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) message: Outgoing,
-    pub(super) slot: Arc<Slot>,
-    /// Known only where there is an age limit, and not of one that was sent: it does not expire.
-    pub(super) accepted_at: Option<Instant>,
-    /// It was sent in a session that is lost, and is to be sent again.
-    pub(super) was_sent: bool,
+/// What the window admits next.
+enum Next {
+    Control(Control),
+    /// The first one of the queue.
+    Publish,
 }
 
 impl Books {
-    /// The next item that the window admits. Acknowledgements never wait for the window.
-    pub(super) fn take(&mut self, max_age: Option<Duration>, ahead: &mut Ahead) -> Option<Parcel> {
+    /// What the window admits next. Acknowledgements never wait for the window.
+    fn next(&mut self, max_age: Option<Duration>, ahead: &mut Ahead) -> Option<Next> {
         let takes_id =
             |control: &Control| matches!(control, Control::Subscribe(_) | Control::Unsubscribe(_));
         let at = match self.window.admits_subscribe(*ahead) {
@@ -77,41 +75,66 @@ impl Books {
         };
         if let Some(control) = at.and_then(|at| self.controls.remove(at)) {
             ahead.identifiers += u16::from(takes_id(&control));
-            return Some(Parcel {
-                item: Item::Control(control),
-                stub: None,
-            });
+            return Some(Next::Control(control));
         }
-        self.expire_front(max_age);
-        let qos = self.publishes.front()?.message.qos;
+        self.expire(max_age);
+        let qos = self.publishes.front()?.content.qos();
         let takes_id = qos != QoS::AtMostOnce;
         if takes_id && !self.window.admits_publish(qos, *ahead) {
             // A QoS 0 message behind it waits too: order is kept.
             return None;
         }
-        let entry = self.publishes.pop_front()?;
         ahead.identifiers += u16::from(takes_id);
         ahead.publishes += u16::from(takes_id);
         ahead.exactly_once += u16::from(qos == QoS::ExactlyOnce);
-        let copy = (entry.message.qos == QoS::ExactlyOnce).then(|| Box::new(entry.message.clone()));
-        Some(Parcel {
-            item: Item::Publish(entry.message),
-            stub: Some(Stub {
-                slot: entry.slot,
-                accepted_at: entry.accepted_at,
-                was_sent: entry.was_sent,
-                copy,
-            }),
-        })
+        Some(Next::Publish)
     }
 
-    /// Hands a parcel to rumqttc's channel: the bell.
-    pub(super) fn ring(&mut self, parcel: Parcel) {
+    /// Takes what the window admits, and what is left of it if it is a publish.
+    pub(super) fn take(&mut self, max_age: Option<Duration>) -> Option<(Item, Option<Stub>)> {
+        match self.next(max_age, &mut Ahead::default())? {
+            Next::Control(control) => Some((Item::Control(control), None)),
+            Next::Publish => {
+                let (message, stub) = self.publishes.pop()?;
+                self.publishes.tidy(&mut self.spent);
+                let stub = stub.with_copy_of(&message);
+                Some((Item::Publish(message), Some(stub)))
+            }
+        }
+    }
+
+    /// Takes what the window admits into the batch, up to so many bytes and one item more.
+    pub(super) fn take_batch(
+        &mut self,
+        max_age: Option<Duration>,
+        most_bytes: usize,
+        batch: &mut Batch,
+    ) {
+        let mut ahead = Ahead::default();
+        let mut bytes = 0;
+        while bytes < most_bytes {
+            match self.next(max_age, &mut ahead) {
+                Some(Next::Control(control)) => {
+                    bytes += control.size();
+                    batch.push_control(control);
+                }
+                Some(Next::Publish) => {
+                    bytes += self.publishes.pop_into(batch);
+                    self.in_hand += 1;
+                }
+                None => break,
+            }
+        }
+        self.publishes.tidy(&mut self.spent);
+    }
+
+    /// Hands an item to rumqttc's channel: the bell. The stub is that of a publish.
+    pub(super) fn ring(&mut self, item: Item, stub: Option<Stub>) {
         let rung = match &self.bell {
-            Some(bell) => bell.ring(parcel.item),
-            None => Err(parcel.item),
+            Some(bell) => bell.ring(item),
+            None => Err(item),
         };
-        match (rung, parcel.stub) {
+        match (rung, stub) {
             (Ok(()), stub) => {
                 self.listener = Listener::Awake;
                 self.bell_out = true;
@@ -127,13 +150,9 @@ impl Books {
 
     /// A message that was taken and not sent. It is older than all that waits, and it was
     /// accepted: the capacity does not count.
-    pub(super) fn put_back(&mut self, message: Outgoing, stub: Stub) {
-        self.publishes.push_front(Entry {
-            message,
-            slot: stub.slot,
-            accepted_at: stub.accepted_at,
-            was_sent: stub.was_sent,
-        });
+    pub(super) fn put_back(&mut self, message: Outgoing, mut stub: Stub) {
+        self.spent.extend(stub.copy.take().map(Spent::from));
+        self.publishes.put_back(Box::new(message), stub);
     }
 
     /// Takes note of one step. `written` is what a QoS 0 message ends with once it is written.
@@ -154,8 +173,8 @@ impl Books {
             Progress::Heard => self.bell_out = false,
             Progress::Acknowledged { packet_id } => {
                 self.window.acknowledged(packet_id);
-                if let Some(slot) = self.flight.land(packet_id).and_then(|it| it.slot) {
-                    self.end(slot, Fate::Acknowledged);
+                if let Some(flying) = self.flight.land(packet_id) {
+                    self.end_flying(flying, Fate::Acknowledged);
                 }
             }
             Progress::Released { packet_id } => self.flight.release(packet_id),
@@ -165,7 +184,7 @@ impl Books {
     /// A publish was given to the encoder under this identifier.
     pub(super) fn out(&mut self, packet_id: u16, stub: Stub, written: Fate) {
         if packet_id == 0 {
-            return self.end(stub.slot, written);
+            return self.end(&stub.slot, written);
         }
         // Only QoS 2 keeps a copy.
         let qos = match stub.copy {
@@ -183,7 +202,7 @@ impl Books {
 
     /// The client has ended, and this message was waiting. One that was sent before may have
     /// arrived.
-    fn end_waiting(&mut self, slot: Arc<Slot>, was_sent: bool) {
+    fn end_waiting(&mut self, slot: &Slot, was_sent: bool) {
         let fate = match was_sent {
             true => Fate::NotAcknowledged,
             false => Fate::Unsent,
@@ -191,8 +210,16 @@ impl Books {
         self.end(slot, fate);
     }
 
+    /// What was in flight has come to its end.
+    pub(super) fn end_flying(&mut self, flying: Flying, fate: Fate) {
+        self.spent.extend(flying.message.map(Spent::from));
+        if let Some(slot) = flying.slot {
+            self.end(&slot, fate);
+        }
+    }
+
     /// A message has come to its end.
-    pub(super) fn end(&mut self, slot: Arc<Slot>, fate: Fate) {
+    pub(super) fn end(&mut self, slot: &Slot, fate: Fate) {
         let bucket = match fate {
             Fate::Acknowledged => &mut self.ledger.acknowledged,
             Fate::Sent => &mut self.ledger.sent,
@@ -204,57 +231,46 @@ impl Books {
             Fate::Unsent => &mut self.ledger.unsent,
         };
         *bucket += 1;
-        self.slots.close(slot, fate);
+        slot.end(fate);
     }
 
-    /// Ends the messages that are too old, those that were sent before excepted: these stand in
-    /// front, and behind them the oldest comes first.
-    pub(super) fn expire_front(&mut self, max_age: Option<Duration>) {
+    /// Ends the messages that are too old and were never sent.
+    pub(super) fn expire(&mut self, max_age: Option<Duration>) {
         let Some(max_age) = max_age else { return };
-        let first = self.first_unsent();
-        while let Some(oldest) = self.publishes.get(first) {
-            if oldest.accepted_at.is_none_or(|at| at.elapsed() <= max_age) {
-                return;
-            }
-            if let Some(entry) = self.publishes.remove(first) {
-                self.end(entry.slot, Fate::Expired);
-            }
+        while let Some(stub) = self.publishes.pop_expired(max_age, &mut self.spent) {
+            self.end(&stub.slot, Fate::Expired);
         }
     }
 
     /// Makes room for one message by dropping the oldest that was never sent.
     pub(super) fn drop_oldest(&mut self, capacity: usize) {
-        let first = self.first_unsent();
         while self.publishes.len() >= capacity {
-            let Some(entry) = self.publishes.remove(first) else {
+            let Some(stub) = self.publishes.pop_unsent(&mut self.spent) else {
                 return;
             };
-            self.end(entry.slot, Fate::Dropped);
+            self.end(&stub.slot, Fate::Dropped);
         }
-    }
-
-    fn first_unsent(&self) -> usize {
-        self.publishes
-            .iter()
-            .take_while(|entry| entry.was_sent)
-            .count()
     }
 
     /// The broker has lost the session, and what was in flight with it.
     pub(super) fn session_lost(&mut self, replay: Replay) {
         self.window.forget();
         for flying in self.flight.take().into_iter().rev() {
-            let Some(slot) = flying.slot else { continue };
-            match flying.message {
-                Some(message) if replay == Replay::Always => {
-                    self.publishes.push_front(Entry {
-                        message: *message,
+            match flying {
+                Flying {
+                    slot: Some(slot),
+                    message: Some(message),
+                    ..
+                } if replay == Replay::Always => {
+                    let stub = Stub {
                         slot,
                         accepted_at: None,
                         was_sent: true,
-                    });
+                        copy: None,
+                    };
+                    self.publishes.put_back(message, stub);
                 }
-                _ => self.end(slot, Fate::SessionLost),
+                flying => self.end_flying(flying, Fate::SessionLost),
             }
         }
     }
@@ -275,13 +291,14 @@ impl Books {
     /// The client has ended, or will without sending anything more: so does every message.
     pub(super) fn end_all(&mut self) {
         if let Some(stub) = self.ringing.take() {
-            self.end_waiting(stub.slot, stub.was_sent);
+            self.spent.extend(stub.copy.map(Spent::from));
+            self.end_waiting(&stub.slot, stub.was_sent);
         }
-        for slot in self.flight.take().into_iter().filter_map(|it| it.slot) {
-            self.end(slot, Fate::NotAcknowledged);
+        for flying in self.flight.take() {
+            self.end_flying(flying, Fate::NotAcknowledged);
         }
-        for entry in std::mem::take(&mut self.publishes) {
-            self.end_waiting(entry.slot, entry.was_sent);
+        for stub in self.publishes.take(&mut self.spent) {
+            self.end_waiting(&stub.slot, stub.was_sent);
         }
     }
 
@@ -300,11 +317,18 @@ impl Books {
 
     /// Whether a publish waits that the window admits.
     pub(super) fn admits_next(&self) -> bool {
-        match self.publishes.front().map(|entry| entry.message.qos) {
-            None => false,
-            Some(QoS::AtMostOnce) => true,
-            Some(qos) => self.window.admits_publish(qos, Ahead::default()),
-        }
+        let next = self.publishes.front();
+        next.is_some_and(|entry| self.admits(entry.content.qos()))
+    }
+
+    /// Whether a publish of this quality of service that comes now is the bell, behind nothing else.
+    pub(super) fn rings_at_once(&self, qos: QoS) -> bool {
+        let is_first = self.publishes.is_empty() && self.controls.is_empty();
+        self.listener == Listener::Asleep && is_first && self.admits(qos)
+    }
+
+    fn admits(&self, qos: QoS) -> bool {
+        qos == QoS::AtMostOnce || self.window.admits_publish(qos, Ahead::default())
     }
 
     /// Whether an item that the window admits waits here while the network thread sleeps and no

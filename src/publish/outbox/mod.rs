@@ -13,18 +13,27 @@
 mod books;
 pub(crate) mod moment;
 pub(crate) mod network_side;
+mod queue;
 
-use std::{collections::VecDeque, mem, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    mem,
+    ops::{Deref, DerefMut},
+    time::Instant,
+};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::{
     publish::{
         flight::Flight,
-        message::{Control, Item, Outgoing},
-        outbox::books::{Books, Entry, Listener},
+        message::{Control, Item, Outgoing, Stub},
+        outbox::{
+            books::{Books, Listener},
+            queue::{Queue, Spent},
+        },
         receipt::{Receipt, Slots},
-        window::{Ahead, Window},
+        window::Window,
     },
     spec::outbox::{Offline, OutboxOverflow, OutboxSettings},
     supervise::ledger::Ledger,
@@ -67,6 +76,33 @@ pub(crate) struct Outbox {
     brought: Condvar,
 }
 
+/// The books, while nobody else has them. What was spent meanwhile is dropped when the lock has been
+/// given back: the fields go in this order.
+struct Locked<'a> {
+    books: MutexGuard<'a, Books>,
+    spent: Vec<Spent>,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Books;
+
+    fn deref(&self) -> &Books {
+        &self.books
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Books {
+        &mut self.books
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.spent = mem::take(&mut self.books.spent);
+    }
+}
+
 impl Outbox {
     pub(crate) fn new(settings: OutboxSettings) -> Self {
         let window = Window::new(settings.window);
@@ -80,12 +116,13 @@ impl Outbox {
                 awaited: 0,
                 ringing: None,
                 controls: VecDeque::new(),
-                publishes: VecDeque::new(),
+                publishes: Queue::default(),
                 in_hand: 0,
                 flight: Flight::default(),
                 window,
                 slots: Slots::default(),
                 ledger: Ledger::default(),
+                spent: Vec::new(),
             }),
             room: Condvar::new(),
             drained: Condvar::new(),
@@ -99,7 +136,7 @@ impl Outbox {
         message: Outgoing,
         patience: Patience,
     ) -> Result<Receipt, (Outgoing, Refusal)> {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         loop {
             if inner.draining || inner.listener == Listener::Gone {
                 return Err((message, Refusal::Closed));
@@ -110,7 +147,7 @@ impl Outbox {
             if inner.publishes.len() < self.settings.capacity {
                 break;
             }
-            inner.expire_front(self.settings.max_age);
+            inner.expire(self.settings.max_age);
             if inner.publishes.len() < self.settings.capacity {
                 break;
             }
@@ -120,9 +157,9 @@ impl Outbox {
             }
             match patience {
                 Patience::None => return Err((message, Refusal::Full)),
-                Patience::Until(None) => self.room.wait(&mut inner),
+                Patience::Until(None) => self.room.wait(&mut inner.books),
                 Patience::Until(Some(deadline)) => {
-                    let timed_out = self.room.wait_until(&mut inner, deadline).timed_out();
+                    let timed_out = self.room.wait_until(&mut inner.books, deadline).timed_out();
                     if timed_out && inner.publishes.len() >= self.settings.capacity {
                         return Err((message, Refusal::Full));
                     }
@@ -130,22 +167,32 @@ impl Outbox {
             }
         }
         let slot = inner.slots.open();
-        let receipt = Receipt::new(Arc::clone(&slot));
+        let receipt = Receipt::new(slot.clone());
         inner.ledger.accepted += 1;
-        inner.publishes.push_back(Entry {
-            message,
+        let stub = Stub {
             slot,
             accepted_at: self.settings.max_age.map(|_| Instant::now()),
             was_sent: false,
-        });
-        if inner.awaited > 0 && inner.admits_next() {
-            self.end_moment(&mut inner);
-        }
-        self.ring_if_asleep(&mut inner);
+            copy: None,
+        };
+        let copied = if inner.rings_at_once(message.qos) {
+            let stub = stub.with_copy_of(&message);
+            inner.ring(Item::Publish(message), Some(stub));
+            None
+        } else {
+            let copied = inner.publishes.push(message, stub);
+            if inner.awaited > 0 && inner.admits_next() {
+                self.end_moment(&mut inner);
+            }
+            self.ring_if_asleep(&mut inner);
+            copied
+        };
         if self.settings.max_age.is_some() {
             // Several may have expired and made room at once.
             self.room.notify_all();
         }
+        drop(inner);
+        drop(copied);
         Ok(receipt)
     }
 
@@ -156,16 +203,18 @@ impl Outbox {
 
     /// Takes control items. Says whether there is a connection that they can go to.
     pub(crate) fn controls(&self, controls: impl Iterator<Item = Control>) -> bool {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         if matches!(inner.listener, Listener::Away | Listener::Gone) {
             return false;
         }
         let before = inner.controls.len();
         inner.controls.extend(controls);
-        let mut new = inner.controls.range(before..);
-        let is_urgent = new.any(|control| !matches!(control, Control::Acknowledge { .. }));
-        if is_urgent || inner.controls.len() >= inner.awaited {
-            self.end_moment(&mut inner);
+        if inner.awaited > 0 {
+            let mut new = inner.controls.range(before..);
+            let is_urgent = new.any(|control| !matches!(control, Control::Acknowledge { .. }));
+            if is_urgent || inner.controls.len() >= inner.awaited {
+                self.end_moment(&mut inner);
+            }
         }
         self.ring_if_asleep(&mut inner);
         true
@@ -173,18 +222,18 @@ impl Outbox {
 
     /// Whether there is a connection that control items can go to.
     pub(crate) fn is_connected(&self) -> bool {
-        let inner = self.inner.lock();
+        let inner = self.lock();
         !matches!(inner.listener, Listener::Away | Listener::Gone)
     }
 
     /// How many messages wait.
     pub(crate) fn len(&self) -> usize {
-        self.inner.lock().publishes.len()
+        self.lock().publishes.len()
     }
 
     /// What became of every message, at this moment.
     pub(crate) fn ledger(&self) -> Ledger {
-        let inner = self.inner.lock();
+        let inner = self.lock();
         Ledger {
             // Counted where the messages are, not derived from the other figures: one that got
             // lost on the way would show.
@@ -195,18 +244,22 @@ impl Outbox {
 
     /// No message is taken any more; what is here still goes out.
     pub(crate) fn drain(&self) {
-        self.inner.lock().draining = true;
+        self.lock().draining = true;
         self.room.notify_all();
     }
 
     /// Waits until everything has gone out and ended, the client ends, or the deadline.
     pub(crate) fn wait_drained(&self, deadline: Option<Instant>) {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         while !inner.is_drained() && inner.listener != Listener::Gone {
             match deadline {
-                None => self.drained.wait(&mut inner),
+                None => self.drained.wait(&mut inner.books),
                 Some(deadline) => {
-                    if self.drained.wait_until(&mut inner, deadline).timed_out() {
+                    if self
+                        .drained
+                        .wait_until(&mut inner.books, deadline)
+                        .timed_out()
+                    {
                         return;
                     }
                 }
@@ -217,7 +270,7 @@ impl Outbox {
     /// No message is taken any more; who waits for room is released, and the network thread is
     /// woken so that it can disconnect. The caller has raised the client's stop signal before.
     pub(crate) fn close(&self) {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         if inner.listener == Listener::Asleep {
             inner.controls.push_front(Control::Disconnect);
             self.ring_if_asleep(&mut inner);
@@ -233,6 +286,13 @@ impl Outbox {
         self.drained.notify_all();
     }
 
+    fn lock(&self) -> Locked<'_> {
+        Locked {
+            books: self.inner.lock(),
+            spent: Vec::new(),
+        }
+    }
+
     /// The network thread has something to do: it need not look out for more.
     fn end_moment(&self, inner: &mut Books) {
         if mem::take(&mut inner.awaited) > 0 {
@@ -244,9 +304,9 @@ impl Outbox {
         if inner.listener != Listener::Asleep {
             return;
         }
-        if let Some(parcel) = inner.take(self.settings.max_age, &mut Ahead::default()) {
-            let is_publish = parcel.stub.is_some();
-            inner.ring(parcel);
+        if let Some((item, stub)) = inner.take(self.settings.max_age) {
+            let is_publish = stub.is_some();
+            inner.ring(item, stub);
             if is_publish {
                 self.room.notify_one();
             }
@@ -261,5 +321,7 @@ impl Outbox {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -89,7 +89,7 @@ impl Outbox {
     ) -> bool {
         let begun = Instant::now();
         {
-            let mut inner = self.inner.lock();
+            let mut inner = self.lock();
             // With a bell out the thread does not sleep, and what is closed has nothing more to come.
             let is_over = inner.bell_out || inner.listener == Listener::Gone;
             let Some(controls) = awaited(&inner).filter(|_| !is_over) else {
@@ -102,7 +102,7 @@ impl Outbox {
             }
         }
         loop {
-            let mut inner = self.inner.lock();
+            let mut inner = self.lock();
             // Whoever brings it takes the number away.
             let is_over = inner.awaited == 0;
             if is_over || begun.elapsed() >= at_most {
@@ -111,7 +111,7 @@ impl Outbox {
             }
             if begun.elapsed() >= giving_way {
                 let left = at_most.saturating_sub(begun.elapsed());
-                let _ = self.brought.wait_for(&mut inner, left);
+                let _ = self.brought.wait_for(&mut inner.books, left);
                 continue;
             }
             drop(inner);

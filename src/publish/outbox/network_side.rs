@@ -2,11 +2,12 @@
 
 use crate::{
     publish::{
+        batch::Batch,
         flight::Repeat,
-        message::{Control, Item, Outgoing, Parcel, Progress},
+        message::{Control, Outgoing, Progress},
         outbox::{BATCH_BYTES, Bell, Outbox, books::Listener},
         receipt::Fate,
-        window::{Ahead, Growth},
+        window::Growth,
     },
     spec::qos::QoS,
 };
@@ -14,14 +15,14 @@ use crate::{
 impl Outbox {
     /// The network thread has built its connection's client.
     pub(crate) fn attach(&self, bell: Box<dyn Bell>) {
-        self.inner.lock().bell = Some(bell);
+        self.lock().bell = Some(bell);
     }
 
     /// There is a connection, and the network thread is awake on it. Returns what it may begin
     /// with; without a session nothing is repeated, and what was unacknowledged goes to the front
     /// of the queue as new, or ends, as the settings say.
     pub(crate) fn connected(&self, session_present: bool, birth: Option<QoS>) -> Beginning {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         if inner.listener == Listener::Away {
             inner.listener = Listener::Awake;
         }
@@ -31,9 +32,7 @@ impl Outbox {
             repeats = again;
             for flying in lost {
                 inner.window.acknowledged(flying.packet_id);
-                if let Some(slot) = flying.slot {
-                    inner.end(slot, Fate::ConnectionLost);
-                }
+                inner.end_flying(flying, Fate::ConnectionLost);
             }
         } else {
             inner.session_lost(self.settings.replay);
@@ -52,7 +51,7 @@ impl Outbox {
     /// The connection is lost, before anybody is told: nothing rings from here on, and what does
     /// not wait for a connection is refused.
     pub(crate) fn lost(&self) {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         if inner.listener != Listener::Gone {
             inner.listener = Listener::Away;
         }
@@ -66,12 +65,12 @@ impl Outbox {
     pub(crate) fn disconnected(
         &self,
         progress: &mut Vec<Progress>,
-        unfed: &mut Vec<Parcel>,
+        unfed: &mut Batch,
         close: impl FnOnce() -> Backlog,
     ) {
         // No bell rings from here on, so that one that is out comes back with the backlog.
         {
-            let mut inner = self.inner.lock();
+            let mut inner = self.lock();
             if inner.listener != Listener::Gone {
                 inner.listener = Listener::Away;
             }
@@ -79,7 +78,7 @@ impl Outbox {
             inner.controls.clear();
         }
         let backlog = close();
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         for step in progress.drain(..) {
             inner.apply(step, Fate::ConnectionLost);
         }
@@ -93,17 +92,17 @@ impl Outbox {
             match backlog.unwritten {
                 Some(message) => inner.put_back(message, stub),
                 // It was written, so far as rumqttc knows, and rumqttc keeps no QoS 0 message.
-                None => inner.end(stub.slot, Fate::ConnectionLost),
+                None => inner.end(&stub.slot, Fate::ConnectionLost),
             }
         }
-        for parcel in unfed.drain(..).rev() {
-            let Some(stub) = parcel.stub else { continue };
+        for (message, stub) in unfed.take_unfed().into_iter().rev() {
             inner.in_hand -= 1;
-            match parcel.item {
-                Item::Publish(message) => inner.put_back(message, stub),
-                // rumqttc panicked with the message in its hands.
-                Item::Control(_) => inner.end(stub.slot, Fate::ConnectionLost),
-            }
+            inner.put_back(message, stub);
+        }
+        // rumqttc panicked with the message in its hands.
+        if let Some(stub) = unfed.fed() {
+            inner.in_hand -= 1;
+            inner.end(&stub.slot, Fate::ConnectionLost);
         }
         self.told(&inner);
         // Who waits for room may be refused now, being offline.
@@ -115,7 +114,7 @@ impl Outbox {
         if progress.is_empty() {
             return;
         }
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         for step in progress.drain(..) {
             inner.apply(step, Fate::Sent);
         }
@@ -124,12 +123,8 @@ impl Outbox {
 
     /// The network thread is about to sleep: take note of what it has seen, hand over what waits
     /// (all but the last to be fed to the encoder, the last as the bell), or note that it sleeps.
-    pub(crate) fn settle(
-        &self,
-        progress: &mut Vec<Progress>,
-        parcels: &mut Vec<Parcel>,
-    ) -> Settled {
-        let mut inner = self.inner.lock();
+    pub(crate) fn settle(&self, progress: &mut Vec<Progress>, batch: &mut Batch) -> Settled {
+        let mut inner = self.lock();
         for step in progress.drain(..) {
             inner.apply(step, Fate::Sent);
         }
@@ -146,22 +141,13 @@ impl Outbox {
             return Settled::Outgrown(growth);
         }
         let waiting = inner.publishes.len();
-        let mut ahead = Ahead::default();
-        let mut bytes = 0;
-        let mut last: Option<Parcel> = None;
-        while bytes < BATCH_BYTES {
-            let Some(parcel) = inner.take(self.settings.max_age, &mut ahead) else {
-                break;
-            };
-            bytes += parcel.item.size();
-            // What is fed has to fit; the bell may have any size, being last.
-            if let Some(earlier) = last.replace(parcel) {
-                inner.in_hand += usize::from(earlier.stub.is_some());
-                parcels.push(earlier);
+        inner.take_batch(self.settings.max_age, BATCH_BYTES, batch);
+        // What is fed has to fit; the bell may have any size, being last.
+        match batch.pop_last() {
+            Some((item, stub)) => {
+                inner.in_hand -= usize::from(stub.is_some());
+                inner.ring(item, stub);
             }
-        }
-        match last {
-            Some(parcel) => inner.ring(parcel),
             None => inner.listener = Listener::Asleep,
         }
         if inner.publishes.len() < waiting {
@@ -174,7 +160,7 @@ impl Outbox {
 
     /// The acknowledgements that wait, for a network thread that is about to disconnect.
     pub(crate) fn take_acknowledgements(&self) -> Vec<Control> {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         let controls = std::mem::take(&mut inner.controls).into_iter();
         controls
             .filter(|control| matches!(control, Control::Acknowledge { .. }))
@@ -185,21 +171,21 @@ impl Outbox {
 
     /// Whether an item is in rumqttc's channel.
     pub(crate) fn is_bell_out(&self) -> bool {
-        self.inner.lock().bell_out
+        self.lock().bell_out
     }
 
     /// The client has ended: every message that is left ends with it.
     pub(crate) fn end(&self) {
         self.close();
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         inner.bell = None;
         inner.end_all();
     }
 
     /// Ends messages that are too old, for as long as there is no connection to do so.
     pub(crate) fn expire(&self) {
-        let mut inner = self.inner.lock();
-        inner.expire_front(self.settings.max_age);
+        let mut inner = self.lock();
+        inner.expire(self.settings.max_age);
         self.room.notify_all();
         self.told(&inner);
     }

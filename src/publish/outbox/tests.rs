@@ -7,17 +7,13 @@ use std::{
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use proptest::prelude::*;
 
 use super::*;
 use crate::{
     publish::{
-        flight::Repeat,
-        message::{Parcel, Progress},
-        outbox::{
-            moment::Moments,
-            network_side::{Backlog, Settled},
-        },
+        batch::Batch,
+        message::Progress,
+        outbox::{moment::Moments, network_side::Settled},
         receipt::{Delivery, ReceiptError},
     },
     spec::qos::QoS,
@@ -32,14 +28,14 @@ impl Bell for Recorder {
     }
 }
 
-fn outbox(settings: OutboxSettings) -> (Arc<Outbox>, Receiver<Item>) {
+pub(super) fn outbox(settings: OutboxSettings) -> (Arc<Outbox>, Receiver<Item>) {
     let (rung, heard) = unbounded();
     let outbox = Arc::new(Outbox::new(settings));
     outbox.attach(Box::new(Recorder(rung)));
     (outbox, heard)
 }
 
-fn settings(capacity: usize, window: u16) -> OutboxSettings {
+pub(super) fn settings(capacity: usize, window: u16) -> OutboxSettings {
     OutboxSettings {
         capacity,
         window,
@@ -47,7 +43,7 @@ fn settings(capacity: usize, window: u16) -> OutboxSettings {
     }
 }
 
-fn message(topic: &str, qos: QoS) -> Outgoing {
+pub(super) fn message(topic: &str, qos: QoS) -> Outgoing {
     Outgoing {
         topic: topic.to_owned(),
         qos,
@@ -72,11 +68,19 @@ fn bell(heard: &Receiver<Item>) -> String {
     topic(heard.try_recv().ok())
 }
 
+fn feed(batch: &mut Batch) -> Vec<(Item, Option<Stub>)> {
+    let mut fed = Vec::new();
+    while let Some(item) = batch.feed() {
+        fed.push((item, batch.fed()));
+    }
+    fed
+}
+
 /// The network thread's step: says what was fed, or that the outbox is closed.
-fn settle(outbox: &Outbox, steps: Vec<Progress>) -> Option<Vec<Parcel>> {
-    let (mut progress, mut parcels) = (steps, Vec::new());
-    match outbox.settle(&mut progress, &mut parcels) {
-        Settled::Ready => Some(parcels),
+fn settle(outbox: &Outbox, steps: Vec<Progress>) -> Option<Vec<(Item, Option<Stub>)>> {
+    let (mut progress, mut batch) = (steps, Batch::default());
+    match outbox.settle(&mut progress, &mut batch) {
+        Settled::Ready => Some(feed(&mut batch)),
         Settled::Closed => None,
         Settled::Outgrown(_) => panic!("the windows of these tests are small"),
     }
@@ -99,7 +103,7 @@ fn one_bell_is_out_at_a_time_and_what_comes_meanwhile_goes_together() {
         .into();
     assert_eq!(bell(&heard), "silence", "a bell is out");
     let fed = settle(&outbox, vec![Progress::Written { packet_id: 0 }]).unwrap();
-    let fed_topics = fed.iter().map(|it| match &it.item {
+    let fed_topics = fed.iter().map(|(item, _)| match item {
         Item::Publish(message) => message.topic.clone(),
         Item::Control(control) => format!("{control:?}"),
     });
@@ -108,7 +112,7 @@ fn one_bell_is_out_at_a_time_and_what_comes_meanwhile_goes_together() {
     assert_eq!(outbox.ledger().in_progress, 3);
     let mut steps: Vec<_> = fed
         .into_iter()
-        .filter_map(|parcel| parcel.stub)
+        .filter_map(|(_, stub)| stub)
         .map(|stub| Progress::Fed { packet_id: 0, stub })
         .collect();
     steps.push(Progress::Written { packet_id: 0 });
@@ -283,107 +287,80 @@ fn closing_wakes_a_sleeping_thread_and_forbids_sleep() {
     assert!(settle(&outbox, Vec::new()).is_none());
 }
 
-/// What a made-up broker and rumqttc have of one client.
-#[derive(Default)]
-struct Wire {
-    next: u16,
-    unacknowledged: Vec<(u16, Outgoing)>,
-    sent: Vec<String>,
+#[test]
+fn what_a_long_outage_took_is_given_back() {
+    const MANY: usize = 20_000;
+    let (outbox, heard) = outbox(settings(MANY, 10));
+    for _ in 0..MANY {
+        offer(&outbox, "plant/line/7", QoS::AtMostOnce);
+    }
+    assert!(outbox.inner.lock().publishes.memory() > MANY * "plant/line/7".len());
+    outbox.connected(false, None);
+    let mut progress = Vec::new();
+    while outbox.ledger().sent < MANY as u64 {
+        let fed = settle(&outbox, std::mem::take(&mut progress)).unwrap();
+        let stubs = fed.into_iter().filter_map(|(_, stub)| stub);
+        progress.extend(stubs.map(|stub| Progress::Fed { packet_id: 0, stub }));
+        progress.extend(heard.try_iter().map(|_| Progress::Written { packet_id: 0 }));
+    }
+    assert!(outbox.inner.lock().publishes.memory() < 200_000);
 }
 
-impl Wire {
-    fn write(&mut self, message: Outgoing) -> u16 {
-        self.sent.push(message.topic.clone());
-        if message.qos == QoS::AtMostOnce {
-            return 0;
-        }
-        self.next = self.next % Window::first_ids(5) + 1;
-        assert!(self.unacknowledged.iter().all(|(id, _)| *id != self.next));
-        self.unacknowledged.push((self.next, message));
-        self.next
+/// A payload of a user's own type, which looks into the outbox when it is dropped. It is too large to
+/// be packed.
+struct Nosy(Arc<Outbox>, Sender<()>);
+
+impl AsRef<[u8]> for Nosy {
+    fn as_ref(&self) -> &[u8] {
+        &[7; 2_000]
     }
 }
 
-proptest! {
-    /// Whatever happens in whatever order: the bell is never lost, the ledger balances after each
-    /// step, no message is lost without a word, and the first sendings are in order.
-    #[test]
-    fn the_ledger_balances(steps in prop::collection::vec((0_u8..10, 0_usize..5), 0..200)) {
-        let (outbox, heard) = outbox(settings(20, 5));
-        let mut wire = Wire::default();
-        let mut connected = false;
-        let mut receipts = Vec::new();
-        let mut progress = Vec::new();
-        for (step, n) in steps {
-            match step {
-                0..=2 => {
-                    let qos = if n == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
-                    let name = receipts.len().to_string();
-                    if let Ok(receipt) = outbox.offer(message(&name, qos), Patience::None) {
-                        receipts.push(receipt);
-                    }
-                }
-                3 | 4 if connected => {
-                    match heard.try_recv() {
-                        Ok(Item::Publish(message)) => {
-                            progress.push(Progress::Written { packet_id: wire.write(message) });
-                        }
-                        Ok(Item::Control(_)) => progress.push(Progress::Heard),
-                        Err(_) => {}
-                    }
-                    let mut parcels = Vec::new();
-                    outbox.settle(&mut progress, &mut parcels);
-                    for Parcel { item, stub } in parcels {
-                        if let (Item::Publish(message), Some(stub)) = (item, stub) {
-                            progress.push(Progress::Fed { packet_id: wire.write(message), stub });
-                        }
-                    }
-                }
-                9 if connected => {
-                    outbox.note(&mut progress);
-                    outbox.wait_until_brought(Duration::ZERO, Duration::ZERO, |_| Some(n + 1));
-                }
-                5 if connected && !wire.unacknowledged.is_empty() => {
-                    let at = n % wire.unacknowledged.len();
-                    let (packet_id, _) = wire.unacknowledged.remove(at);
-                    progress.push(Progress::Acknowledged { packet_id });
-                }
-                6 if connected => {
-                    connected = false;
-                    outbox.disconnected(&mut progress, &mut Vec::new(), || Backlog {
-                        unwritten: match heard.try_recv() {
-                            Ok(Item::Publish(message)) => Some(message),
-                            _ => None,
-                        },
-                        unacknowledged: std::mem::take(&mut wire.unacknowledged),
-                    });
-                }
-                7 if !connected => {
-                    connected = true;
-                    for repeat in outbox.connected(n > 1, None).repeats {
-                        if let Repeat::Publish { packet_id, message } = repeat {
-                            wire.unacknowledged.push((packet_id, message));
-                        }
-                    }
-                }
-                8 => {
-                    outbox.control(Control::Acknowledge { packet_id: 1, qos: QoS::AtLeastOnce });
-                }
-                _ => {}
-            }
-            prop_assert!(!outbox.inner.lock().is_stuck(), "the bell was lost");
-            let ledger = outbox.ledger();
-            prop_assert!(ledger.balances(), "{ledger:?}");
-            prop_assert_eq!(ledger.accepted, receipts.len() as u64);
+impl Drop for Nosy {
+    fn drop(&mut self) {
+        // A deadlock, if the lock is held.
+        drop(self.0.inner.try_lock().expect("no lock is held"));
+        self.1.send(()).unwrap();
+    }
+}
+
+#[test]
+fn a_payload_is_dropped_where_no_lock_is_held() {
+    for ending in [
+        "dropped",
+        "expired",
+        "the end",
+        "the end in flight",
+        "acknowledged",
+    ] {
+        let (outbox, heard) = outbox(OutboxSettings {
+            overflow: OutboxOverflow::DropOldest,
+            max_age: (ending == "expired").then_some(Duration::ZERO),
+            ..settings(1, 10)
+        });
+        let (tell, dropped) = unbounded();
+        let is_in_flight = matches!(ending, "the end in flight" | "acknowledged");
+        if is_in_flight {
+            outbox.connected(false, None);
+            settle(&outbox, Vec::new()).unwrap();
         }
-        let mut first = wire.sent.clone();
-        let mut seen = std::collections::HashSet::new();
-        first.retain(|name| seen.insert(name.clone()));
-        prop_assert!(first.is_sorted_by_key(|name| name.parse::<u32>().unwrap_or(0)), "{first:?}");
-        outbox.disconnected(&mut progress, &mut Vec::new(), Backlog::default);
-        outbox.end();
-        let ledger = outbox.ledger();
-        prop_assert!(ledger.balances() && ledger.in_progress == 0, "{ledger:?}");
-        prop_assert!(receipts.iter().all(Receipt::is_done));
+        let nosy = Outgoing {
+            payload: Bytes::from_owner(Nosy(Arc::clone(&outbox), tell)),
+            ..message("nosy", QoS::ExactlyOnce)
+        };
+        drop(outbox.offer(nosy, Patience::None).unwrap());
+        if is_in_flight {
+            // rumqttc has dropped it at PUBREC, and the outbox has a copy.
+            drop(heard.try_recv().unwrap());
+            settle(&outbox, vec![Progress::Written { packet_id: 1 }]).unwrap();
+        }
+        assert!(dropped.is_empty(), "{ending}");
+        match ending {
+            "dropped" => drop(offer(&outbox, "next", QoS::AtMostOnce)),
+            "expired" => outbox.expire(),
+            "acknowledged" => outbox.note(&mut vec![Progress::Acknowledged { packet_id: 1 }]),
+            _ => outbox.end(),
+        }
+        assert_eq!(dropped.len(), 1, "{ending}");
     }
 }

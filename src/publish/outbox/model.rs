@@ -1,0 +1,278 @@
+//! The outbox against a made-up broker and rumqttc: whatever happens in whatever order, nothing is
+//! lost without a word, and each message ends as its receipt says.
+
+use std::{collections::HashSet, mem, sync::Arc, time::Duration};
+
+use crossbeam_channel::Receiver;
+use proptest::prelude::*;
+
+use super::{
+    tests::{message, outbox, settings},
+    *,
+};
+use crate::{
+    publish::{
+        batch::Batch,
+        flight::Repeat,
+        message::Progress,
+        outbox::network_side::Backlog,
+        receipt::{Delivery, FailedCause, ReceiptError},
+    },
+    spec::{outbox::Replay, qos::QoS},
+};
+
+const WINDOW: u16 = 5;
+
+/// What the broker and rumqttc have of one client, and what they have seen.
+#[derive(Default)]
+struct Wire {
+    last_id: u16,
+    /// PUBLISH of QoS 1 and 2 that is not answered: what rumqttc gives back.
+    unanswered: Vec<(u16, Outgoing)>,
+    /// QoS 2 messages between PUBREC and PUBCOMP.
+    released: Vec<(u16, usize)>,
+    /// Numbers of messages, in the order of their first sending.
+    first_sent: Vec<usize>,
+    sent: HashSet<usize>,
+    acknowledged: HashSet<usize>,
+    /// rumqttc panicked with these in its hands.
+    dropped_in_panic: HashSet<usize>,
+}
+
+struct Model {
+    outbox: Arc<Outbox>,
+    heard: Receiver<Item>,
+    connected: bool,
+    progress: Vec<Progress>,
+    batch: Batch,
+    wire: Wire,
+    offered: Vec<(Outgoing, Receipt)>,
+}
+
+fn number(message: &Outgoing) -> usize {
+    message.topic.parse().unwrap()
+}
+
+impl Model {
+    fn offer(&mut self, n: usize) {
+        let name = self.offered.len().to_string();
+        let qos = [0, 1, 1, 2, 2][n];
+        // None, one, some that are packed, and some that are not.
+        let size = [0, 1, 300, 511, 2_000][(n + self.offered.len()) % 5];
+        let offered = Outgoing {
+            payload: (0..size)
+                .map(|at| (at + self.offered.len()) as u8)
+                .collect(),
+            retain: size == 1,
+            ..message(&name, QoS::try_from(qos).unwrap())
+        };
+        if let Ok(receipt) = self.outbox.offer(offered.clone(), Patience::None) {
+            self.offered.push((offered, receipt));
+        }
+    }
+
+    /// rumqttc has a message: it is what it was when it was offered.
+    fn write(&mut self, message: Outgoing) -> u16 {
+        let offered = &self.offered[number(&message)].0;
+        assert_eq!(message.payload, offered.payload);
+        assert_eq!((message.qos, message.retain), (offered.qos, offered.retain));
+        let wire = &mut self.wire;
+        let is_first = wire.sent.insert(number(&message));
+        if is_first {
+            wire.first_sent.push(number(&message));
+        }
+        if message.qos == QoS::AtMostOnce {
+            assert!(is_first, "QoS 0 is sent once");
+            return 0;
+        }
+        wire.last_id = wire.last_id % Window::first_ids(WINDOW) + 1;
+        let id = wire.last_id;
+        assert!(wire.unanswered.iter().all(|(its, _)| *its != id));
+        assert!(wire.released.iter().all(|(its, _)| *its != id));
+        assert!(wire.unanswered.len() + wire.released.len() < WINDOW.into());
+        wire.unanswered.push((id, message));
+        id
+    }
+
+    /// One round of the network thread, which feeds at most so many items and then loses its
+    /// connection, or panics with the next one in its hands.
+    fn turn(&mut self, most: usize, panics: bool) {
+        match self.heard.try_recv() {
+            Ok(Item::Publish(message)) => {
+                let packet_id = self.write(message);
+                self.progress.push(Progress::Written { packet_id });
+            }
+            Ok(Item::Control(_)) => self.progress.push(Progress::Heard),
+            Err(_) => {}
+        }
+        self.outbox.settle(&mut self.progress, &mut self.batch);
+        for _ in 0..most {
+            let Some(item) = self.batch.feed() else {
+                return;
+            };
+            let stub = self.batch.fed();
+            if let (Item::Publish(message), Some(stub)) = (item, stub) {
+                let packet_id = self.write(message);
+                self.progress.push(Progress::Fed { packet_id, stub });
+            }
+        }
+        if panics {
+            if let Some(Item::Publish(message)) = self.batch.feed() {
+                self.wire.dropped_in_panic.insert(number(&message));
+            }
+            self.lose();
+        } else if !self.batch.is_empty() {
+            self.lose();
+        }
+    }
+
+    /// PUBACK, PUBREC or PUBCOMP.
+    fn answer(&mut self, n: usize) {
+        let wire = &mut self.wire;
+        if n % 2 == 0 && !wire.released.is_empty() {
+            let (packet_id, number) = wire.released.remove(n % wire.released.len());
+            wire.acknowledged.insert(number);
+            self.progress.push(Progress::Acknowledged { packet_id });
+        } else if !wire.unanswered.is_empty() {
+            let (packet_id, message) = wire.unanswered.remove(n % wire.unanswered.len());
+            self.progress.push(match message.qos {
+                QoS::ExactlyOnce => {
+                    wire.released.push((packet_id, number(&message)));
+                    Progress::Released { packet_id }
+                }
+                _ => {
+                    wire.acknowledged.insert(number(&message));
+                    Progress::Acknowledged { packet_id }
+                }
+            });
+        }
+    }
+
+    fn connect(&mut self, session_present: bool) {
+        self.connected = true;
+        let repeats = self.outbox.connected(session_present, None).repeats;
+        let mut released = mem::take(&mut self.wire.released);
+        for repeat in repeats {
+            match repeat {
+                Repeat::Publish { packet_id, message } => {
+                    assert_eq!(message.payload, self.offered[number(&message)].0.payload);
+                    self.wire.unanswered.push((packet_id, message));
+                }
+                Repeat::Release { packet_id } => {
+                    let at = released.iter().position(|(id, _)| *id == packet_id);
+                    self.wire.released.push(released.remove(at.unwrap()));
+                }
+            }
+        }
+        assert!(
+            !session_present || released.is_empty(),
+            "PUBREL is repeated"
+        );
+    }
+
+    fn lose(&mut self) {
+        self.connected = false;
+        let (heard, wire) = (&self.heard, &mut self.wire);
+        let close = || Backlog {
+            unwritten: match heard.try_recv() {
+                Ok(Item::Publish(message)) => Some(message),
+                _ => None,
+            },
+            unacknowledged: mem::take(&mut wire.unanswered),
+        };
+        let (progress, batch) = (&mut self.progress, &mut self.batch);
+        self.outbox.disconnected(progress, batch, close);
+        assert!(self.batch.is_empty() && self.progress.is_empty());
+    }
+
+    fn check(&self) {
+        assert!(!self.outbox.lock().is_stuck(), "the bell was lost");
+        let ledger = self.outbox.ledger();
+        assert!(ledger.balances(), "{ledger:?}");
+        assert_eq!(ledger.accepted, self.offered.len() as u64);
+    }
+
+    /// The client has ended: each receipt says what has become of its message.
+    fn check_fates(&self, settings: &OutboxSettings) {
+        let wire = &self.wire;
+        assert!(wire.first_sent.is_sorted(), "{:?}", wire.first_sent);
+        for (number, (message, receipt)) in self.offered.iter().enumerate() {
+            let fate = receipt.try_result().unwrap();
+            let is_sent = wire.sent.contains(&number);
+            let is_acknowledged = wire.acknowledged.contains(&number);
+            let in_panic = wire.dropped_in_panic.contains(&number);
+            let is_qos0 = message.qos == QoS::AtMostOnce;
+            let is_lost = is_sent && !is_qos0 && !is_acknowledged;
+            let is_true = match fate {
+                Ok(Delivery::Acknowledged) => is_acknowledged,
+                Ok(Delivery::Sent) => is_qos0 && is_sent,
+                Err(ReceiptError::Failed(FailedCause::ConnectionLost)) => {
+                    in_panic || is_qos0 && is_sent
+                }
+                Err(ReceiptError::Failed(FailedCause::SessionLost)) => {
+                    is_lost && settings.replay == Replay::OnlyWithSession
+                }
+                Err(ReceiptError::Failed(FailedCause::NotAcknowledged)) => is_lost,
+                Err(ReceiptError::Unsent) => !is_sent,
+                Err(ReceiptError::Dropped) => {
+                    !is_sent && settings.overflow == OutboxOverflow::DropOldest
+                }
+                Err(ReceiptError::Expired) => !is_sent && settings.max_age.is_some(),
+                Err(ReceiptError::Timeout) => false,
+            };
+            assert!(is_true, "message {number} at {:?}: {fate:?}", message.qos);
+            assert_eq!(is_acknowledged, fate == Ok(Delivery::Acknowledged));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn each_message_ends_as_its_receipt_says(
+        steps in prop::collection::vec((0_u8..11, 0_usize..5), 0..200),
+        drops in any::<bool>(), expires in prop::bool::weighted(0.2), replays in any::<bool>(),
+    ) {
+        let settings = OutboxSettings {
+            overflow: if drops { OutboxOverflow::DropOldest } else { OutboxOverflow::Refuse },
+            max_age: expires.then_some(Duration::ZERO),
+            replay: if replays { Replay::Always } else { Replay::OnlyWithSession },
+            ..settings(20, WINDOW)
+        };
+        let (outbox, heard) = outbox(settings.clone());
+        let mut model = Model {
+            outbox,
+            heard,
+            connected: false,
+            progress: Vec::new(),
+            batch: Batch::default(),
+            wire: Wire::default(),
+            offered: Vec::new(),
+        };
+        for (step, n) in steps {
+            match step {
+                0..=2 => model.offer(n),
+                3 if model.connected => model.turn(usize::MAX, false),
+                4 if model.connected => model.turn(n, n == 1),
+                5 | 10 if model.connected => model.answer(n),
+                6 if model.connected => model.lose(),
+                7 if !model.connected => model.connect(n > 1),
+                8 => {
+                    let (packet_id, qos) = (1, QoS::AtLeastOnce);
+                    model.outbox.control(Control::Acknowledge { packet_id, qos });
+                }
+                9 if model.connected => {
+                    model.outbox.note(&mut model.progress);
+                    let no_time = Duration::ZERO;
+                    model.outbox.wait_until_brought(no_time, no_time, |_| Some(n + 1));
+                }
+                _ => {}
+            }
+            model.check();
+        }
+        model.lose();
+        model.outbox.end();
+        model.check();
+        prop_assert_eq!(model.outbox.ledger().in_progress, 0);
+        model.check_fates(&settings);
+    }
+}

@@ -1,0 +1,183 @@
+//! The messages that wait in the outbox, in their order; the small ones packed.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::BytesMut;
+
+use crate::publish::{
+    batch::Batch,
+    message::{Outgoing, Stub},
+    packing::{Content, Entry, Packed},
+};
+
+/// A queue that needs little gives back what it has needed for more than so many bytes, or messages: a
+/// broker that was away for an hour does not cost each client memory for ever. A default outbox of
+/// small messages stays below.
+const MOST_KEPT_BYTES: usize = 128 * 1024;
+const MOST_KEPT_ENTRIES: usize = 1024;
+
+/// What the outbox has done with and nobody has dropped yet: a payload may be the user's own type,
+/// and large memory takes its time. It is dropped where no lock is held.
+#[derive(Debug)]
+pub(super) enum Spent {
+    Message {
+        _message: Box<Outgoing>,
+    },
+    Memory {
+        _entries: VecDeque<Entry>,
+        _packed: VecDeque<u8>,
+    },
+}
+
+impl From<Box<Outgoing>> for Spent {
+    fn from(message: Box<Outgoing>) -> Self {
+        Self::Message { _message: message }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    entries: VecDeque<Entry>,
+    /// What the packed ones consist of, in the same order. Whatever is put back is whole and stands in
+    /// front, so that all messages in front of the first one that was never sent are whole: what is
+    /// taken out, from whichever place, is in front here.
+    packed: VecDeque<u8>,
+}
+
+impl Queue {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn front(&self) -> Option<&Entry> {
+        self.entries.front()
+    }
+
+    /// Behind all others. What was copied comes back, to be dropped where no lock is held.
+    pub(super) fn push(&mut self, message: Outgoing, stub: Stub) -> Option<Outgoing> {
+        let (content, copied) = Content::pack(message, &mut self.packed);
+        self.entries.push_back(Entry { content, stub });
+        copied
+    }
+
+    /// In front of all others: it was taken before them.
+    pub(super) fn put_back(&mut self, message: Box<Outgoing>, stub: Stub) {
+        let content = Content::Whole(message);
+        self.entries.push_front(Entry { content, stub });
+    }
+
+    /// Takes the first message.
+    pub(super) fn pop(&mut self) -> Option<(Outgoing, Stub)> {
+        let Entry { content, stub } = self.entries.pop_front()?;
+        let message = match content {
+            Content::Whole(message) => *message,
+            Content::Packed(packed) => {
+                let mut bytes = BytesMut::with_capacity(packed.len());
+                self.move_bytes(packed, &mut bytes);
+                packed.unpack(&mut bytes)
+            }
+        };
+        Some((message, stub))
+    }
+
+    /// Takes the first message, to be sent with others. Says how many bytes it has on the wire.
+    pub(super) fn pop_into(&mut self, batch: &mut Batch) -> usize {
+        let Some(entry) = self.entries.pop_front() else {
+            return 0;
+        };
+        let size = entry.content.size();
+        batch.push(entry, |packed, bytes| self.move_bytes(packed, bytes));
+        size
+    }
+
+    /// Takes the oldest message that was never sent, if it is older than this. Those that were sent
+    /// stand in front.
+    pub(super) fn pop_expired(
+        &mut self,
+        max_age: Duration,
+        spent: &mut Vec<Spent>,
+    ) -> Option<Stub> {
+        let first = self.first_unsent();
+        let accepted_at = self.entries.get(first)?.stub.accepted_at?;
+        match accepted_at.elapsed() > max_age {
+            true => self.drop_at(first, spent),
+            false => None,
+        }
+    }
+
+    /// Takes the oldest message that was never sent.
+    pub(super) fn pop_unsent(&mut self, spent: &mut Vec<Spent>) -> Option<Stub> {
+        self.drop_at(self.first_unsent(), spent)
+    }
+
+    /// Everything that waited.
+    pub(super) fn take(&mut self, spent: &mut Vec<Spent>) -> Vec<Stub> {
+        let Self { entries, packed } = std::mem::take(self);
+        let _entries = VecDeque::new();
+        spent.push(Spent::Memory {
+            _entries,
+            _packed: packed,
+        });
+        let stubs = entries.into_iter().map(|entry| {
+            spent.extend(entry.content.whole().map(Spent::from));
+            entry.stub
+        });
+        stubs.collect()
+    }
+
+    /// An empty queue begins at its front again, which is in the cache; one that needs little gives back
+    /// what it needed.
+    pub(super) fn tidy(&mut self, spent: &mut Vec<Spent>) {
+        if self.entries.is_empty() {
+            self.entries.clear();
+            self.packed.clear();
+        }
+        let bytes = self.packed.capacity();
+        let entries = self.entries.capacity();
+        let too_many_bytes = bytes > MOST_KEPT_BYTES && self.packed.len() < bytes / 8;
+        let too_many_entries = entries > MOST_KEPT_ENTRIES && self.entries.len() < entries / 8;
+        if too_many_bytes || too_many_entries {
+            let smaller = Self {
+                entries: self.entries.drain(..).collect(),
+                packed: self.packed.drain(..).collect(),
+            };
+            let Self { entries, packed } = std::mem::replace(self, smaller);
+            spent.push(Spent::Memory {
+                _entries: entries,
+                _packed: packed,
+            });
+        }
+    }
+
+    fn first_unsent(&self) -> usize {
+        let was_sent = |entry: &&Entry| entry.stub.was_sent;
+        self.entries.iter().take_while(was_sent).count()
+    }
+
+    /// It is the first one that was never sent.
+    fn drop_at(&mut self, at: usize, spent: &mut Vec<Spent>) -> Option<Stub> {
+        let Entry { content, stub } = self.entries.remove(at)?;
+        if let Content::Packed(packed) = content {
+            self.packed.drain(..packed.len());
+        }
+        spent.extend(content.whole().map(Spent::from));
+        Some(stub)
+    }
+
+    fn move_bytes(&mut self, packed: Packed, to: &mut BytesMut) {
+        let (head, tail) = self.packed.as_slices();
+        let from_head = packed.len().min(head.len());
+        to.extend_from_slice(&head[..from_head]);
+        to.extend_from_slice(&tail[..packed.len() - from_head]);
+        self.packed.drain(..packed.len());
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.packed.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+}
