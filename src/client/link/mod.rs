@@ -131,9 +131,13 @@ impl Link {
         mut settings: Settings,
         tls: Option<TlsConfig>,
     ) -> Result<(Box<Self>, RumqttcBell), String> {
-        // Each attempt is told what to log in with.
+        // Each attempt is told where it goes and what to log in with, and what is subscribed to is kept
+        // elsewhere: a large fleet need not have it twice.
         settings.credentials = Credentials::Anonymous;
         settings.more_brokers = Vec::new();
+        settings.subscriptions = Vec::new();
+        settings.tls = None;
+        settings.name = String::new();
         let ids = Window::first_ids(settings.outbox.window);
         let mut nowhere = options(&settings, "", 0, None);
         nowhere.set_inflight(ids);
