@@ -8,6 +8,7 @@ mod bell;
 mod cause;
 mod convert;
 mod edges;
+mod feeding;
 mod growth;
 mod reading;
 #[cfg(feature = "tls")]
@@ -16,35 +17,23 @@ mod transport;
 #[cfg(feature = "websocket")]
 mod websocket;
 
-use std::{
-    collections::VecDeque,
-    pin::pin,
-    task::{Context as TaskContext, Poll, Waker},
-};
+use std::collections::VecDeque;
 
-use rumqttc::{
-    ConnectionError, Disconnect, Event, Packet, Request, StateError, SubscribeReasonCode,
-};
+use rumqttc::{ConnectionError, Event, Packet, Request, StateError, SubscribeReasonCode};
 
 use crate::{
     client::{
         link::{
             bell::RumqttcBell,
             cause::Context,
-            convert::{
-                acknowledgement, network_options, options, publish, received, subscribe,
-                unsubscribe,
-            },
+            convert::{network_options, options, received},
         },
         resolve::Hop,
         tls::TlsConfig,
     },
-    publish::{
-        message::{Control, Item},
-        window::Window,
-    },
+    publish::window::Window,
     receive::message::Received,
-    spec::{address::Address, credentials::Credentials, qos::QoS, settings::Settings},
+    spec::{address::Address, credentials::Credentials, settings::Settings},
     supervise::{cause::Cause, panic::caught},
 };
 
@@ -235,66 +224,6 @@ impl Link {
         Some(self.translate(event))
     }
 
-    /// Gives an item to the encoder. It is sent with the next flush.
-    pub(crate) fn feed(&mut self, item: Item) -> Result<Happened, Unfed> {
-        let request = match item {
-            // Of this and of acknowledgements rumqttc would note the time, and tell us with an event.
-            Item::Publish(message) if message.qos == QoS::AtMostOnce => {
-                self.encode(Packet::Publish(publish(message)), 0)?;
-                return Ok(Happened::PublishWritten { packet_id: 0 });
-            }
-            Item::Control(Control::Acknowledge { packet_id, qos }) => {
-                self.encode(acknowledgement(packet_id, qos), 0)?;
-                return Ok(Happened::AcknowledgementWritten);
-            }
-            Item::Publish(message) => Request::Publish(publish(message)),
-            Item::Control(Control::Subscribe(filters)) => subscribe(filters),
-            Item::Control(Control::Unsubscribe(filter)) => unsubscribe(vec![filter]),
-            Item::Control(Control::Disconnect) => Request::Disconnect(Disconnect),
-        };
-        self.feed_request(request)
-    }
-
-    fn feed_request(&mut self, request: Request) -> Result<Happened, Unfed> {
-        let state = &mut self.connection.eventloop.state;
-        let packet = state
-            .handle_outgoing_packet(request)
-            .map_err(|error| unfed(&self.context, 0, error))?;
-        // Its own event, which it has just appended: the earlier ones are taken already.
-        let event = state.events.pop_back();
-        let (Some(packet), Some(event)) = (packet, event) else {
-            let message = "a packet identifier is in use twice".to_owned();
-            return Err(Unfed {
-                packet_id: 0,
-                cause: Cause::Protocol { message },
-            });
-        };
-        let packet_id = match &packet {
-            Packet::Publish(publish) => publish.pkid,
-            _ => 0,
-        };
-        self.encode(packet, packet_id)?;
-        Ok(self.translate(event))
-    }
-
-    fn encode(&mut self, packet: Packet, packet_id: u16) -> Result<(), Unfed> {
-        let Some(network) = &mut self.connection.eventloop.network else {
-            let cause = Cause::Closed;
-            return Err(Unfed { packet_id, cause });
-        };
-        // Ready at once while the encoder holds less than 8 KiB, and less is ever fed to it. A
-        // connection that is not ready all the same counts as lost: nothing may be dropped here.
-        let written = pin!(network.write(packet)).poll(&mut TaskContext::from_waker(Waker::noop()));
-        match written {
-            Poll::Ready(Ok(())) => Ok(()),
-            Poll::Ready(Err(error)) => Err(unfed(&self.context, packet_id, error)),
-            Poll::Pending => {
-                let cause = Cause::WriteTimeout;
-                Err(Unfed { packet_id, cause })
-            }
-        }
-    }
-
     fn translate(&mut self, event: Event) -> Happened {
         match event {
             Event::Incoming(Packet::ConnAck(connack)) => {
@@ -343,11 +272,6 @@ impl Link {
             _ => Happened::Other,
         }
     }
-}
-
-fn unfed(context: &Context, packet_id: u16, error: StateError) -> Unfed {
-    let cause = context.cause(ConnectionError::MqttState(error));
-    Unfed { packet_id, cause }
 }
 
 /// The identifier of what a packet acknowledges or completes.

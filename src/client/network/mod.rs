@@ -6,6 +6,7 @@
 //! for 100 ms at most.
 
 mod connection;
+mod events;
 
 use std::{sync::Arc, time::Duration};
 

@@ -10,10 +10,7 @@ use crate::{
         batch::Batch,
         flight::{Flight, Flying},
         message::{Control, Item, Outgoing, Progress, Stub},
-        outbox::{
-            Bell,
-            queue::{Queue, Spent},
-        },
+        outbox::{Bell, locked::Spent, queue::Queue},
         receipt::{Fate, Slot, Slots},
         window::{Ahead, Window},
     },
@@ -54,7 +51,7 @@ pub(super) struct Books {
     pub(super) slots: Slots,
     pub(super) ledger: Ledger,
     /// To be dropped when the lock is given back.
-    pub(super) spent: Vec<Spent>,
+    pub(super) spent: Spent,
 }
 
 /// What the window admits next.
@@ -151,7 +148,7 @@ impl Books {
     /// A message that was taken and not sent. It is older than all that waits, and it was
     /// accepted: the capacity does not count.
     pub(super) fn put_back(&mut self, message: Outgoing, mut stub: Stub) {
-        self.spent.extend(stub.copy.take().map(Spent::from));
+        self.spent.messages.extend(stub.copy.take());
         self.publishes.put_back(Box::new(message), stub);
     }
 
@@ -184,7 +181,7 @@ impl Books {
     /// A publish was given to the encoder under this identifier.
     pub(super) fn out(&mut self, packet_id: u16, stub: Stub, written: Fate) {
         if packet_id == 0 {
-            return self.end(&stub.slot, written);
+            return self.end_stub(stub, written);
         }
         // Only QoS 2 keeps a copy.
         let qos = match stub.copy {
@@ -202,24 +199,30 @@ impl Books {
 
     /// The client has ended, and this message was waiting. One that was sent before may have
     /// arrived.
-    fn end_waiting(&mut self, slot: &Slot, was_sent: bool) {
-        let fate = match was_sent {
+    fn end_waiting(&mut self, stub: Stub) {
+        let fate = match stub.was_sent {
             true => Fate::NotAcknowledged,
             false => Fate::Unsent,
         };
-        self.end(slot, fate);
+        self.end_stub(stub, fate);
+    }
+
+    /// A message whose content has gone to rumqttc, or is spent, has come to its end.
+    pub(super) fn end_stub(&mut self, stub: Stub, fate: Fate) {
+        self.spent.messages.extend(stub.copy);
+        self.end(&stub.slot, fate);
     }
 
     /// What was in flight has come to its end.
     pub(super) fn end_flying(&mut self, flying: Flying, fate: Fate) {
-        self.spent.extend(flying.message.map(Spent::from));
+        self.spent.messages.extend(flying.message);
         if let Some(slot) = flying.slot {
             self.end(&slot, fate);
         }
     }
 
     /// A message has come to its end.
-    pub(super) fn end(&mut self, slot: &Slot, fate: Fate) {
+    fn end(&mut self, slot: &Slot, fate: Fate) {
         let bucket = match fate {
             Fate::Acknowledged => &mut self.ledger.acknowledged,
             Fate::Sent => &mut self.ledger.sent,
@@ -238,7 +241,8 @@ impl Books {
     pub(super) fn expire(&mut self, max_age: Option<Duration>) {
         let Some(max_age) = max_age else { return };
         while let Some(stub) = self.publishes.pop_expired(max_age, &mut self.spent) {
-            self.end(&stub.slot, Fate::Expired);
+            self.end_stub(stub, Fate::Expired);
+            self.publishes.tidy(&mut self.spent);
         }
     }
 
@@ -248,7 +252,7 @@ impl Books {
             let Some(stub) = self.publishes.pop_unsent(&mut self.spent) else {
                 return;
             };
-            self.end(&stub.slot, Fate::Dropped);
+            self.end_stub(stub, Fate::Dropped);
         }
     }
 
@@ -291,14 +295,13 @@ impl Books {
     /// The client has ended, or will without sending anything more: so does every message.
     pub(super) fn end_all(&mut self) {
         if let Some(stub) = self.ringing.take() {
-            self.spent.extend(stub.copy.map(Spent::from));
-            self.end_waiting(&stub.slot, stub.was_sent);
+            self.end_waiting(stub);
         }
         for flying in self.flight.take() {
             self.end_flying(flying, Fate::NotAcknowledged);
         }
         for stub in self.publishes.take(&mut self.spent) {
-            self.end_waiting(&stub.slot, stub.was_sent);
+            self.end_waiting(stub);
         }
     }
 

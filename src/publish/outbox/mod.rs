@@ -11,18 +11,14 @@
 //! thread's hands, in flight, or in one of the ledger's buckets, and changes place under the lock.
 
 mod books;
+mod locked;
 pub(crate) mod moment;
 pub(crate) mod network_side;
 mod queue;
 
-use std::{
-    collections::VecDeque,
-    mem,
-    ops::{Deref, DerefMut},
-    time::Instant,
-};
+use std::{collections::VecDeque, mem, time::Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 
 use crate::{
     publish::{
@@ -30,7 +26,8 @@ use crate::{
         message::{Control, Item, Outgoing, Stub},
         outbox::{
             books::{Books, Listener},
-            queue::{Queue, Spent},
+            locked::{Locked, Spent},
+            queue::Queue,
         },
         receipt::{Receipt, Slots},
         window::Window,
@@ -76,33 +73,6 @@ pub(crate) struct Outbox {
     brought: Condvar,
 }
 
-/// The books, while nobody else has them. What was spent meanwhile is dropped when the lock has been
-/// given back: the fields go in this order.
-struct Locked<'a> {
-    books: MutexGuard<'a, Books>,
-    spent: Vec<Spent>,
-}
-
-impl Deref for Locked<'_> {
-    type Target = Books;
-
-    fn deref(&self) -> &Books {
-        &self.books
-    }
-}
-
-impl DerefMut for Locked<'_> {
-    fn deref_mut(&mut self) -> &mut Books {
-        &mut self.books
-    }
-}
-
-impl Drop for Locked<'_> {
-    fn drop(&mut self) {
-        self.spent = mem::take(&mut self.books.spent);
-    }
-}
-
 impl Outbox {
     pub(crate) fn new(settings: OutboxSettings) -> Self {
         let window = Window::new(settings.window);
@@ -122,7 +92,7 @@ impl Outbox {
                 window,
                 slots: Slots::default(),
                 ledger: Ledger::default(),
-                spent: Vec::new(),
+                spent: Spent::default(),
             }),
             room: Condvar::new(),
             drained: Condvar::new(),
@@ -287,10 +257,7 @@ impl Outbox {
     }
 
     fn lock(&self) -> Locked<'_> {
-        Locked {
-            books: self.inner.lock(),
-            spent: Vec::new(),
-        }
+        Locked::new(self.inner.lock())
     }
 
     /// The network thread has something to do: it need not look out for more.

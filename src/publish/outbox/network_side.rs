@@ -92,7 +92,7 @@ impl Outbox {
             match backlog.unwritten {
                 Some(message) => inner.put_back(message, stub),
                 // It was written, so far as rumqttc knows, and rumqttc keeps no QoS 0 message.
-                None => inner.end(&stub.slot, Fate::ConnectionLost),
+                None => inner.end_stub(stub, Fate::ConnectionLost),
             }
         }
         for (message, stub) in unfed.take_unfed().into_iter().rev() {
@@ -102,7 +102,7 @@ impl Outbox {
         // rumqttc panicked with the message in its hands.
         if let Some(stub) = unfed.fed() {
             inner.in_hand -= 1;
-            inner.end(&stub.slot, Fate::ConnectionLost);
+            inner.end_stub(stub, Fate::ConnectionLost);
         }
         self.told(&inner);
         // Who waits for room may be refused now, being offline.

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use crate::publish::{
     batch::Batch,
     message::{Outgoing, Stub},
+    outbox::locked::Spent,
     packing::{Content, Entry, Packed},
 };
 
@@ -15,25 +16,6 @@ use crate::publish::{
 /// small messages stays below.
 const MOST_KEPT_BYTES: usize = 128 * 1024;
 const MOST_KEPT_ENTRIES: usize = 1024;
-
-/// What the outbox has done with and nobody has dropped yet: a payload may be the user's own type,
-/// and large memory takes its time. It is dropped where no lock is held.
-#[derive(Debug)]
-pub(super) enum Spent {
-    Message {
-        _message: Box<Outgoing>,
-    },
-    Memory {
-        _entries: VecDeque<Entry>,
-        _packed: VecDeque<u8>,
-    },
-}
-
-impl From<Box<Outgoing>> for Spent {
-    fn from(message: Box<Outgoing>) -> Self {
-        Self::Message { _message: message }
-    }
-}
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -96,11 +78,7 @@ impl Queue {
 
     /// Takes the oldest message that was never sent, if it is older than this. Those that were sent
     /// stand in front.
-    pub(super) fn pop_expired(
-        &mut self,
-        max_age: Duration,
-        spent: &mut Vec<Spent>,
-    ) -> Option<Stub> {
+    pub(super) fn pop_expired(&mut self, max_age: Duration, spent: &mut Spent) -> Option<Stub> {
         let first = self.first_unsent();
         let accepted_at = self.entries.get(first)?.stub.accepted_at?;
         match accepted_at.elapsed() > max_age {
@@ -110,28 +88,25 @@ impl Queue {
     }
 
     /// Takes the oldest message that was never sent.
-    pub(super) fn pop_unsent(&mut self, spent: &mut Vec<Spent>) -> Option<Stub> {
+    pub(super) fn pop_unsent(&mut self, spent: &mut Spent) -> Option<Stub> {
         self.drop_at(self.first_unsent(), spent)
     }
 
     /// Everything that waited.
-    pub(super) fn take(&mut self, spent: &mut Vec<Spent>) -> Vec<Stub> {
-        let Self { entries, packed } = std::mem::take(self);
-        let _entries = VecDeque::new();
-        spent.push(Spent::Memory {
-            _entries,
-            _packed: packed,
-        });
-        let stubs = entries.into_iter().map(|entry| {
-            spent.extend(entry.content.whole().map(Spent::from));
+    pub(super) fn take(&mut self, spent: &mut Spent) -> Vec<Stub> {
+        let mut waited = std::mem::take(self);
+        let stubs = waited.entries.drain(..).map(|entry| {
+            spent.messages.extend(entry.content.whole());
             entry.stub
         });
-        stubs.collect()
+        let stubs = stubs.collect();
+        spent.memory.push(waited);
+        stubs
     }
 
     /// An empty queue begins at its front again, which is in the cache; one that needs little gives back
     /// what it needed.
-    pub(super) fn tidy(&mut self, spent: &mut Vec<Spent>) {
+    pub(super) fn tidy(&mut self, spent: &mut Spent) {
         if self.entries.is_empty() {
             self.entries.clear();
             self.packed.clear();
@@ -145,11 +120,7 @@ impl Queue {
                 entries: self.entries.drain(..).collect(),
                 packed: self.packed.drain(..).collect(),
             };
-            let Self { entries, packed } = std::mem::replace(self, smaller);
-            spent.push(Spent::Memory {
-                _entries: entries,
-                _packed: packed,
-            });
+            spent.memory.push(std::mem::replace(self, smaller));
         }
     }
 
@@ -159,12 +130,12 @@ impl Queue {
     }
 
     /// It is the first one that was never sent.
-    fn drop_at(&mut self, at: usize, spent: &mut Vec<Spent>) -> Option<Stub> {
+    fn drop_at(&mut self, at: usize, spent: &mut Spent) -> Option<Stub> {
         let Entry { content, stub } = self.entries.remove(at)?;
         if let Content::Packed(packed) = content {
             self.packed.drain(..packed.len());
         }
-        spent.extend(content.whole().map(Spent::from));
+        spent.messages.extend(content.whole());
         Some(stub)
     }
 
