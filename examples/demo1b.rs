@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let clients = ClientSpec::new("client{i}", url)
         .subscribe("house/{name}/#", QoS::AtLeastOnce)
-        .retry(Retry::forever().pause(Duration::from_millis(100), Duration::from_millis(500)))
+        .retry(Retry::forever().pause(Duration::from_millis(100)..=Duration::from_millis(500)))
         .times(options.clients);
     let fleet = Fleet::builder().clients(clients).start()?;
     fleet.stop_on_signal()?;

@@ -73,7 +73,7 @@ fn client(i: usize, url: &str, options: &Options) -> ClientSpec {
         .subscribe(format!("house{i}/#"), QoS::AtLeastOnce)
         .retry(
             retry
-                .pause(Duration::from_secs(1), Duration::from_secs(4))
+                .pause(Duration::from_secs(1)..=Duration::from_secs(4))
                 .stable_after(Duration::from_secs(1)),
         );
     if !options.pub_functions {

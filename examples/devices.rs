@@ -73,7 +73,7 @@ fn fleet(url: &str, options: &Options, with_operator: bool) -> FleetBuilder {
     let mut n = 0_u64;
     let devices = ClientSpec::new("dev-{i}", url)
         .client_id("{name}")
-        .retry(Retry::forever().pause(Duration::from_millis(200), Duration::from_secs(2)))
+        .retry(Retry::forever().pause(Duration::from_millis(200)..=Duration::from_secs(2)))
         .will(Will::new("devices/{name}/state", "offline").retain(true))
         .birth("devices/{name}/state", QoS::AtLeastOnce, true, "online")
         .subscribe("devices/{name}/command", QoS::AtLeastOnce)

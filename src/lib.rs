@@ -1,8 +1,10 @@
 //! Many blocking MQTT clients in one process.
 //!
 //! Each client of a [`Fleet`] has an OS thread of its own, which runs rumqttc with a bounded
-//! retry: three attempts, then that thread ends and the others run on. Received messages go
-//! through crossbeam queues to worker threads that call your handlers, or to your own loop.
+//! retry: three attempts, then that thread ends and the others run on. Three attempts last
+//! through the restart of a broker, not through an outage of minutes: a program that runs for
+//! months asks for [`Retry::forever`]. Received messages go through crossbeam queues to worker
+//! threads that call your handlers, or to your own loop.
 //! Nothing async shows. For gateways between brokers, fleets of simulated devices, stress tests,
 //! and any blocking program that talks to several brokers at once and has to stop cleanly.
 //!
@@ -10,14 +12,16 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use mqtt_fleet::{ClientSpec, Fleet, QoS, testing::TestBroker};
+//! use mqtt_fleet::{ClientSpec, Fleet, QoS, Retry, testing::TestBroker};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let (plant_broker, cloud_broker) = (TestBroker::start()?, TestBroker::start()?);
 //! # let (plant_url, cloud_url) = (plant_broker.url(), cloud_broker.url());
 //! // With urls such as "mqtt://10.0.0.5":
-//! let plant = ClientSpec::new("plant", plant_url).subscribe("temp/+", QoS::AtLeastOnce);
-//! let cloud = ClientSpec::new("cloud", cloud_url);
+//! let plant = ClientSpec::new("plant", plant_url)
+//!     .retry(Retry::forever()) // for months; without it three attempts for each outage
+//!     .subscribe("temp/+", QoS::AtLeastOnce);
+//! let cloud = ClientSpec::new("cloud", cloud_url).retry(Retry::forever());
 //! let fleet = Fleet::builder()
 //!     .client(plant)
 //!     .client(cloud)

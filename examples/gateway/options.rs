@@ -33,7 +33,7 @@ impl Options {
             // The session belongs to this id: a new process goes on where the last one was.
             .client_id(format!("gateway-{}-{name}", self.site))
             .session(Session::Kept)
-            .retry(Retry::forever().pause(Duration::from_millis(200), Duration::from_secs(5)))
+            .retry(Retry::forever().pause(Duration::from_millis(200)..=Duration::from_secs(5)))
             .outbox_capacity(self.in_hand);
         let is_encrypted = url.starts_with("mqtts:") || url.starts_with("wss:");
         let spec = match &self.ca {

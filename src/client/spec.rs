@@ -67,7 +67,7 @@ impl Clone for Periodic {
 /// let plant = ClientSpec::new("plant", "mqtt://10.0.0.5")
 ///     .client_id("gw-7f3a-plant")
 ///     .subscribe("sensors/+/temp", QoS::AtLeastOnce)
-///     .retry(Retry::attempts(3).pause(Duration::from_millis(200), Duration::from_secs(5)))
+///     .retry(Retry::attempts(3).pause(Duration::from_millis(200)..=Duration::from_secs(5)))
 ///     .will(Will::new("gw/7f3a/state", "offline").retain(true))
 ///     .birth("gw/7f3a/state", QoS::AtLeastOnce, true, "online")
 ///     .publish_every(Duration::from_secs(1), |client| {

@@ -266,13 +266,13 @@ fn check_numbers(settings: &Settings) -> Checked {
     if let Some(attempts) = retry.attempts {
         in_range("retry", attempts, 1..=u32::MAX, "at least one attempt")?;
     }
-    for pause in [retry.first, retry.longest, retry.stable_after] {
+    for pause in [retry.shortest, retry.longest, retry.stable_after] {
         duration("retry", pause, Duration::ZERO..=LONGEST, "at most a year")?;
     }
-    if retry.first > retry.longest {
+    if retry.shortest > retry.longest {
         return Err((
             "retry",
-            Problem::Text("its first pause exceeds its longest"),
+            Problem::Text("its shortest pause exceeds its longest"),
         ));
     }
     Ok(())

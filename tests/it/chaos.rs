@@ -76,7 +76,7 @@ fn devices(broker: &TestBroker) -> impl Iterator<Item = ClientSpec> {
                 .window(window)
                 .outbox_capacity(50)
                 .birth("births/{name}", birth, false, "online")
-                .retry(Retry::forever().pause(Duration::from_millis(1), Duration::from_millis(20)))
+                .retry(Retry::forever().pause(Duration::from_millis(1)..=Duration::from_millis(20)))
         })
 }
 

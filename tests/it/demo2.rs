@@ -62,7 +62,7 @@ fn one_of_two_brokers_is_killed_and_the_other_client_runs_on() {
             };
             let pauses = (Duration::from_millis(300), Duration::from_millis(600));
             let retry = Retry::attempts(3)
-                .pause(pauses.0, pauses.1)
+                .pause(pauses.0..=pauses.1)
                 .stable_after(Duration::ZERO);
             let client = |name: &str, broker: &Mosquitto| {
                 ClientSpec::new(name, broker.url())

@@ -39,7 +39,7 @@ fn the_clock_is_set_back_and_forward() {
         let pause = 2 * INTERVAL;
         let trying = ClientSpec::new("trying", url)
             .max_age(SECOND)
-            .retry(Retry::forever().pause(pause, pause));
+            .retry(Retry::forever().pause(pause..=pause));
         let fleet = mqtt_fleet::Fleet::builder()
             .clients([ticking, silenced, trying])
             .connect_rate(20)

@@ -141,7 +141,7 @@ fn a_mosquitto_that_is_away_for_long_is_found_again() {
     let (first, longest) = (Duration::from_millis(10), Duration::from_millis(100));
     let patient = mqtt_fleet::ClientSpec::new("patient", mosquitto.url())
         .subscribe("down", QoS::AtLeastOnce)
-        .retry(quick(Retry::forever()).pause(first, longest));
+        .retry(quick(Retry::forever()).pause(first..=longest));
     let fleet = start([patient, spec("beside", &other)]);
     fleet.wait_subscribed(PATIENCE).unwrap();
     let client = fleet.client("patient").unwrap();

@@ -75,7 +75,7 @@ fn while_pausing() {
             let broker = TestBroker::start().unwrap();
             broker.stop();
             let hours = Duration::from_secs(360_000);
-            let retry = Retry::attempts(3).pause(hours, hours);
+            let retry = Retry::attempts(3).pause(hours..=hours);
             run(spec("unlucky", &broker).retry(retry), |fleet| fleet)
         },
         |status, output| {

@@ -206,7 +206,7 @@ fn three_attempts_when_it_is_gone() {
         return;
     };
     let retry = Retry::attempts(3)
-        .pause(Duration::from_millis(1), Duration::from_millis(10))
+        .pause(Duration::from_millis(1)..=Duration::from_millis(10))
         .stable_after(Duration::ZERO);
     let template = ClientSpec::new("dev-{i}", mosquitto.url()).retry(retry);
     let fleet = subscribed(Fleet::builder().clients(template.times(3)));

@@ -73,7 +73,7 @@ fn who_waits_for_room_is_told_of_the_loss_if_nothing_may_wait_for_it() {
     // No attempt to connect comes to its rescue: who waits is told of the loss itself.
     let hour = Duration::from_secs(3_600);
     let spec = plant(&broker)
-        .retry(Retry::forever().pause(hour, hour))
+        .retry(Retry::forever().pause(hour..=hour))
         .offline(Offline::Reject)
         .window(1)
         .outbox_capacity(1);

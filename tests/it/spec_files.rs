@@ -65,7 +65,7 @@ fn all() -> ClientSpec {
         .subscribe("c", QoS::AtMostOnce)
         .retry(
             Retry::forever()
-                .pause(Duration::from_millis(200), Duration::from_millis(7_500))
+                .pause(Duration::from_millis(200)..=Duration::from_millis(7_500))
                 .stable_after(Duration::from_secs(2))
                 .refusals_too(),
         )

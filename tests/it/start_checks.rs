@@ -57,7 +57,7 @@ fn a_client_that_cannot_be_is_named_with_its_field() {
                 ("window", spec().window(0)),
                 ("window", spec().window(10_001)),
                 ("retry", spec().retry(Retry::attempts(0))),
-                ("retry", spec().retry(Retry::forever().pause(day, zero))),
+                ("retry", spec().retry(Retry::forever().pause(day..=zero))),
                 (
                     "retry",
                     spec().retry(Retry::forever().stable_after(Duration::MAX)),

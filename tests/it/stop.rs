@@ -103,7 +103,7 @@ fn a_pause_between_attempts_ends_at_once() {
     let broker = TestBroker::start().unwrap();
     broker.stop();
     let hours = Duration::from_secs(360_000);
-    let retry = Retry::attempts(3).pause(hours, hours);
+    let retry = Retry::attempts(3).pause(hours..=hours);
     let fleet = start([spec("pausing", &broker).retry(retry)]);
     next_state(&fleet.states(), "pausing", |state| {
         matches!(state, ClientState::AttemptFailed { attempt: 1, .. })
@@ -213,7 +213,7 @@ fn nor_does_one_that_does_not_read() {
 fn a_blocked_publisher_is_released_with_its_message() {
     let broker = TestBroker::start().unwrap();
     broker.stop();
-    let retry = Retry::forever().pause(DEADLINE, DEADLINE);
+    let retry = Retry::forever().pause(DEADLINE..=DEADLINE);
     let fleet = start([spec("crowded", &broker).outbox_capacity(1).retry(retry)]);
     let client = fleet.client("crowded").unwrap();
     client.publish("any", QoS::AtLeastOnce, false, "1").unwrap();

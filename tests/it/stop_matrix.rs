@@ -121,7 +121,7 @@ fn silent_peer(broker: &TestBroker) -> Scene {
 fn pausing(broker: &TestBroker) -> Scene {
     broker.on_connect(ConnectReply::Close);
     let hours = Duration::from_secs(360_000);
-    let spec = client(broker).retry(Retry::forever().pause(hours, hours));
+    let spec = client(broker).retry(Retry::forever().pause(hours..=hours));
     let fleet = started(Fleet::builder().client(spec));
     wait_state(&fleet, |it| matches!(it, ClientState::AttemptFailed { .. }));
     Scene::new(fleet, Left::Nothing)

@@ -28,7 +28,7 @@ pub(crate) fn run(job: &Job) -> Result<()> {
         .keep_alive(Duration::from_secs(KEEP_ALIVE.into()))
         .subscribe(wire::topic(client), qos)
         .window(job.window)
-        .retry(Retry::forever().pause(Duration::ZERO, Duration::ZERO))
+        .retry(Retry::forever().pause(Duration::ZERO..=Duration::ZERO))
     };
     let mut builder = Fleet::builder().clients((0..job.clients).map(spec));
     if job.workers > 0 {

@@ -50,7 +50,7 @@ impl Network {
         }
         self.hang_up(said_goodbye);
         match lost {
-            None => After::Pause(Duration::ZERO),
+            None => After::Pause(Duration::ZERO..=Duration::ZERO),
             Some(_) if self.answered && since.elapsed() >= self.attempts.stable_after() => {
                 self.brokers.lost_stable();
                 After::Pause(self.attempts.lost_stable())

@@ -8,7 +8,7 @@
 mod connection;
 mod events;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use crate::{
     client::{
@@ -57,8 +57,8 @@ pub(crate) struct Network {
 
 /// What follows an attempt or a connection.
 pub(crate) enum After {
-    /// A pause of a random length up to this, then the next attempt.
-    Pause(Duration),
+    /// A pause of a random length between these, then the next attempt.
+    Pause(RangeInclusive<Duration>),
     End(Outcome),
 }
 
@@ -73,8 +73,10 @@ impl Network {
                 Err(cause) => self.attempt_failed(cause),
             };
             match after {
-                After::Pause(at_most) => {
-                    self.core.stop.pause(at_most.mul_f64(fastrand::f64()));
+                After::Pause(pause) => {
+                    let (shortest, longest) = pause.into_inner();
+                    let jitter = longest.saturating_sub(shortest).mul_f64(fastrand::f64());
+                    self.core.stop.pause(shortest + jitter);
                 }
                 After::End(outcome) => return outcome,
             }
@@ -168,9 +170,9 @@ impl Network {
             }
         }
         match self.attempts.failed() {
-            Next::PauseUpTo(ceiling) => {
+            Next::Pause(pause) => {
                 self.brokers.turn();
-                After::Pause(ceiling)
+                After::Pause(pause)
             }
             Next::GiveUp => After::End(Outcome::RetriesExhausted {
                 attempts: attempt,

@@ -87,10 +87,10 @@ impl Serialize for Retry {
         if *self == usual {
             return attempts.serialize(serializer);
         }
-        let pause = (self.first, self.longest);
+        let pause = (self.shortest, self.longest);
         let table = Table {
             attempts,
-            pause: (pause != (usual.first, usual.longest))
+            pause: (pause != (usual.shortest, usual.longest))
                 .then_some((Span(pause.0), Span(pause.1))),
             stable_after: (self.stable_after != usual.stable_after)
                 .then_some(Span(self.stable_after)),
@@ -130,8 +130,8 @@ impl<'de> de::Visitor<'de> for RetryVisitor {
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Retry, A::Error> {
         let table = Table::deserialize(de::value::MapAccessDeserializer::new(map))?;
         let mut retry = Retry::from(table.attempts);
-        if let Some((first, longest)) = table.pause {
-            retry = retry.pause(first.0, longest.0);
+        if let Some((shortest, longest)) = table.pause {
+            retry = retry.pause(shortest.0..=longest.0);
         }
         if let Some(stable_after) = table.stable_after {
             retry = retry.stable_after(stable_after.0);

@@ -20,7 +20,7 @@ pub(crate) fn quick_retry(attempts: u32) -> Retry {
 /// `retry` with pauses of a few milliseconds.
 pub(crate) fn quick(retry: Retry) -> Retry {
     retry
-        .pause(Duration::from_millis(5), Duration::from_millis(20))
+        .pause(Duration::from_millis(5)..=Duration::from_millis(20))
         .stable_after(Duration::from_secs(3_600))
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn subscribed(builder: FleetBuilder) -> Fleet {
 
 /// Attempts without end and with hardly a pause, for tests that cut connections.
 pub(crate) fn tireless() -> Retry {
-    Retry::forever().pause(Duration::from_millis(1), Duration::from_millis(20))
+    Retry::forever().pause(Duration::from_millis(1)..=Duration::from_millis(20))
 }
 
 /// The number that a message carries.
