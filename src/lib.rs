@@ -282,6 +282,8 @@
 
 mod client;
 mod fleet;
+#[cfg(test)]
+mod properties;
 mod publish;
 mod receive;
 mod spec;

@@ -142,6 +142,8 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(crate::properties::fixed_seed())]
+
         /// However late, the next tick is in the future, on the grid, and every moment between is
         /// counted once.
         #[test]

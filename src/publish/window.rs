@@ -235,6 +235,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::properties::fixed_seed())]
+
         /// Whatever the order of acknowledgements, an identifier is never handed out twice.
         #[test]
         fn identifiers_never_collide(

@@ -337,6 +337,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::properties::fixed_seed())]
+
         /// Whatever the order of handling, acknowledgements leave in the order of receipt, all of
         /// them, and none of an earlier connection.
         #[test]

@@ -81,6 +81,8 @@ mod tests {
     };
 
     proptest! {
+        #![proptest_config(crate::properties::fixed_seed())]
+
         /// What comes out is what went in, in order, whatever the sizes, wake-up after wake-up; and
         /// dropping it acknowledges it, and nothing else.
         #[test]

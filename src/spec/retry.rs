@@ -210,6 +210,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::properties::fixed_seed())]
+
         #[test]
         fn pauses_grow_to_their_bound_and_never_past_it(
             shortest in 0_u64..10_000, more in 0_u64..100_000, failures in 1_usize..200,

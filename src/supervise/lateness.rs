@@ -191,6 +191,8 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     proptest! {
+        #![proptest_config(crate::properties::fixed_seed())]
+
         /// Each value is in a bucket whose end is above it by a sixteenth at most, and one
         /// microsecond, to which values are rounded down.
         #[test]

@@ -17,6 +17,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::support::fleet::PATIENCE;
 use crate::support::hostile::{Ended, Script};
 use crate::support::proc;
+use crate::support::properties::fixed_seed;
 use crate::support::streams::scripts;
 
 /// What a run may need more than after its first cases: the allocator keeps what it had.
@@ -195,7 +196,7 @@ fn urls() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(Config { failure_persistence: None, ..Config::with_cases(2_000) })]
+    #![proptest_config(Config { failure_persistence: None, cases: 2_000.max(fixed_seed().cases), ..fixed_seed() })]
 
     /// Fails if a topic or filter makes the matcher or the checks panic, or if a valid topic does not match
     /// itself.

@@ -13,7 +13,7 @@ use source::{code_of, files, is_word, named_after, read, root, rust_blocks, sour
 pub(crate) mod source;
 
 /// Who may import from whom. A room may always name itself; `lib.rs` re-exports from all of them.
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 8] = [
     (
         "fleet",
         &["client", "publish", "receive", "supervise", "spec"],
@@ -23,8 +23,12 @@ const ROOMS: [(&str, &[&str]); 7] = [
     ("receive", &["supervise", "spec"]),
     ("supervise", &["spec"]),
     ("spec", &[]),
+    (PROPERTIES, &[]),
     ("testing", &["receive", "supervise", "spec"]),
 ];
+
+/// Where the configuration of property tests is. All tests may import it.
+const PROPERTIES: &str = "properties";
 
 /// The files that may spawn threads.
 const SPAWNERS: [&str; 2] = ["src/supervise/thread.rs", "src/testing/thread.rs"];
@@ -154,6 +158,19 @@ fn rumqttc_elsewhere_is_caught() {
     ] {
         assert_eq!(found(rumqttc_doors(path, text)), [""; 0], "{path}");
     }
+}
+
+#[test]
+fn property_tests_have_a_fixed_seed() {
+    assert_clean(sources(), random_properties);
+    assert_clean(files(Path::new("tests")), random_properties);
+}
+
+#[test]
+fn a_property_test_with_a_random_seed_is_caught() {
+    let text = "proptest! {\n    #[test]\n}\nproptest! {\n    #![proptest_config(Config { ..fixed_seed() })]\n}";
+    let offense = ["1: a property test without fixed_seed()"];
+    assert_eq!(found(random_properties("src/spec/retry.rs", text)), offense);
 }
 
 #[test]
@@ -301,7 +318,9 @@ fn imports(path: &str, text: &str) -> Vec<Offense> {
             what: format!("{path} is in no room"),
         }];
     };
-    let up = |target: &str| is_room(target) && target != *room && !allowed.contains(&target);
+    let up = |target: &str| {
+        is_room(target) && target != *room && target != PROPERTIES && !allowed.contains(&target)
+    };
     let mut offenses = Vec::new();
     for (line, name) in named_after(&code, "crate::") {
         if up(&name) {
@@ -484,6 +503,20 @@ impl fmt::Display for Offense {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}", self.line, self.what)
     }
+}
+
+fn random_properties(_: &str, text: &str) -> Vec<Offense> {
+    let lines: Vec<_> = text.lines().collect();
+    let begin = |line: &str| line.trim_start().trim_start_matches("proptest::") == "proptest! {";
+    lines
+        .windows(2)
+        .enumerate()
+        .filter(|(_, pair)| begin(pair[0]) && !pair[1].contains("fixed_seed()"))
+        .map(|(at, _)| Offense {
+            line: at + 1,
+            what: "a property test without fixed_seed()".to_owned(),
+        })
+        .collect()
 }
 
 fn is_room(name: &str) -> bool {

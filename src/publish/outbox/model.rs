@@ -227,6 +227,8 @@ impl Model {
 }
 
 proptest! {
+    #![proptest_config(crate::properties::fixed_seed())]
+
     #[test]
     fn each_message_ends_as_its_receipt_says(
         steps in prop::collection::vec((0_u8..11, 0_usize..5), 0..200),

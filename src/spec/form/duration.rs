@@ -134,6 +134,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(crate::properties::fixed_seed())]
+
         #[test]
         fn what_is_written_is_read(seconds: u64, nanos in 0_u32..1_000_000_000) {
             for nanos in [nanos, nanos / 1_000 * 1_000, nanos / 1_000_000 * 1_000_000, 0] {

@@ -77,6 +77,8 @@ fn connects() -> impl Strategy<Value = Packet> {
 }
 
 proptest! {
+    #![proptest_config(crate::properties::fixed_seed())]
+
     #[test]
     fn what_is_encoded_is_decoded(packet in packets()) {
         let mut bytes = BytesMut::new();

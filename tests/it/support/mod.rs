@@ -10,6 +10,8 @@ pub(crate) mod matrix;
 pub(crate) mod mosquitto;
 pub(crate) mod proc;
 pub(crate) mod program;
+#[path = "../../../src/properties.rs"]
+pub(crate) mod properties;
 pub(crate) mod proxy;
 pub(crate) mod receiving;
 pub(crate) mod remote;
