@@ -164,9 +164,10 @@
 //! ([`Retry::stable_after`]), with an answer to every SUBSCRIBE. Losing a stable connection costs
 //! no attempt, gives all of them back, and is followed by a pause like the first failure.
 //!
-//! - Before the next attempt there is a pause of a random length, up to 1 s after the first
-//!   failure and doubled with each further one to 30 s at most ([`Retry::pause`]). After the last
-//!   failure there is none: the client ends with [`Outcome::RetriesExhausted`].
+//! - Before the next attempt there is a pause of a random length: 1.5 s to 3 s after the first
+//!   failure, and doubled with each further one to 30 s at most ([`Retry::pause`]). So with the
+//!   defaults no client ends because its broker is away for 3 s. After the last failure there is
+//!   no pause: the client ends with [`Outcome::RetriesExhausted`].
 //! - A permanent refusal ([`Outcome::Refused`]: credentials, client id, protocol version;
 //!   [`Outcome::Certificate`]) and a peer that does not speak MQTT ([`Outcome::NotMqtt`]) end the
 //!   client at once. The latter only before its first connection; afterwards it is a failed
