@@ -68,6 +68,7 @@ mod service;
 mod shards;
 mod shared;
 mod signals;
+mod slow_lines;
 mod soak;
 #[cfg(feature = "files")]
 mod spec_files;

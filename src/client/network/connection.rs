@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     client::{
-        link::{Happened, Unfed},
+        link::{Flush, Happened, Unfed, Wait},
         network::{After, Network},
     },
     publish::{
@@ -19,6 +19,9 @@ use crate::{
 
 /// The standard does not have SUBSCRIBE repeated, so that an unanswered one stays unanswered.
 const SUBACK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a socket may not take at once: it is watched on its way out.
+pub(super) const LARGE: usize = 64 * 1024;
 
 /// On a connection that always has something to read, rumqttc may take a few wake-ups until it looks
 /// into its channel.
@@ -104,12 +107,17 @@ impl Network {
     fn iterate(&mut self) -> Result<(), Cause> {
         let mut leaving = false;
         let mut patience = MOST_WAKE_UPS_FOR_A_BELL;
+        let mut answers_by = self.answers_by()?;
         loop {
+            let mut wait = Wait {
+                until: answers_by,
+                flush: Flush::Large,
+            };
             if self.core.stop.is_raised() {
                 self.core.outbox.note(&mut self.progress);
                 if leaving || patience == 0 || !self.core.outbox.is_bell_out() {
                     if self.leave(&mut leaving)? {
-                        return Ok(());
+                        return self.catch_up();
                     }
                 } else {
                     // It is older than all that waits, and it may be the DISCONNECT.
@@ -120,7 +128,14 @@ impl Network {
             } else {
                 let outbox = &self.core.outbox;
                 match outbox.settle(&mut self.progress, &mut self.batch) {
-                    Settled::Ready => {}
+                    Settled::Ready { bell, expires_at } => {
+                        wait.flush = match bell {
+                            None => Flush::Unknown,
+                            Some(bytes) if bytes > LARGE => Flush::Large,
+                            Some(_) => Flush::Small,
+                        };
+                        wait.until = [answers_by, expires_at].into_iter().flatten().min();
+                    }
                     // Closed between the two looks: the signal is raised now.
                     Settled::Closed => continue,
                     Settled::Outgrown(growth) => {
@@ -133,9 +148,13 @@ impl Network {
                 }
             }
             self.feed()?;
-            let first = self.link.next()?;
-            if self.note_all(first)? {
-                return Ok(());
+            if let Some(first) = self.link.next(wait)? {
+                if self.note_all(first)? {
+                    return self.catch_up();
+                }
+            }
+            if self.link.is_behind() {
+                self.catch_up()?;
             }
             if !self.core.stop.is_raised() {
                 self.read_on()?;
@@ -148,11 +167,46 @@ impl Network {
                         .for_acknowledgements(outbox, progress, acknowledged);
                 }
             }
-            let waiting_since = self.core.subscriptions.lock().waiting_since();
-            if waiting_since.is_some_and(|since| since.elapsed() > SUBACK_TIMEOUT) {
-                return Err(Cause::SubackTimeout);
-            }
+            answers_by = self.answers_by()?;
         }
+    }
+
+    /// A large packet is on its way out: sends it piece by piece, beside what comes.
+    fn catch_up(&mut self) -> Result<(), Cause> {
+        let mut stopped_at = None;
+        while self.link.is_behind() {
+            if self.core.stop.is_raised() {
+                let since = *stopped_at.get_or_insert_with(Instant::now);
+                if since.elapsed() >= self.link.patience() {
+                    return Err(Cause::WriteTimeout);
+                }
+            }
+            if let Some(happened) = self.link.next(Wait::default())? {
+                self.note_all(happened)?;
+            }
+            self.core.outbox.note(&mut self.progress);
+            self.dispatch.hand_over();
+            // What the broker has not got yet it can't have answered.
+            self.core.subscriptions.lock().wait_anew();
+        }
+        Ok(())
+    }
+
+    /// When the oldest SUBSCRIBE that is not answered is late, if there is one.
+    fn answers_by(&mut self) -> Result<Option<Instant>, Cause> {
+        let mut subscriptions = self.core.subscriptions.lock();
+        let Some(since) = subscriptions.waiting_since() else {
+            return Ok(None);
+        };
+        if since.elapsed() < SUBACK_TIMEOUT {
+            return Ok(Some(since + SUBACK_TIMEOUT));
+        }
+        // It may come behind a large packet.
+        if !self.link.moves() {
+            return Err(Cause::SubackTimeout);
+        }
+        subscriptions.wait_anew();
+        Ok(Some(Instant::now() + SUBACK_TIMEOUT))
     }
 
     /// Sends what is left to be acknowledged, then DISCONNECT. Says whether that is written; if
@@ -166,14 +220,9 @@ impl Network {
                     .map_err(|unfed| unfed.cause)?;
             }
         }
-        if !self.link.disconnect()? {
-            return Ok(false);
-        }
-        // In the encoder: whatever wakes the thread next has flushed it.
-        let happened = self.link.next()?;
-        self.note(happened)?;
+        let is_sent = self.link.disconnect()?;
         self.core.outbox.note(&mut self.progress);
-        Ok(true)
+        Ok(is_sent)
     }
 
     /// Sends what the connection begins with. Says whether all of it is sent.

@@ -2,7 +2,10 @@
 //! told of each event.
 
 use crate::{
-    client::{link::Happened, network::Network},
+    client::{
+        link::Happened,
+        network::{Network, connection::LARGE},
+    },
     publish::{message::Progress, outbox::BATCH_BYTES},
     spec::outbox::RefusedSubscription,
     supervise::{cause::Cause, outcome::Outcome},
@@ -78,6 +81,10 @@ impl Network {
     pub(super) fn note(&mut self, happened: Happened) -> Result<bool, Cause> {
         match happened {
             Happened::Received(received) => {
+                if received.content.len() > LARGE {
+                    // A SUBACK may have waited behind it.
+                    self.core.subscriptions.lock().wait_anew();
+                }
                 self.dispatch
                     .deliver(received)
                     .map_err(|offense| Cause::Protocol {

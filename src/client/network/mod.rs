@@ -8,7 +8,11 @@
 mod connection;
 mod events;
 
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     client::{
@@ -27,7 +31,9 @@ use crate::{
         qos::QoS,
         retry::{Attempts, Next},
     },
-    supervise::{cause::Cause, outcome::Outcome, pace::Pacer, state::ClientState},
+    supervise::{
+        cause::Cause, outcome::Outcome, pace::Pacer, state::ClientState, stop::deadline_after,
+    },
 };
 
 /// Everything a network thread has.
@@ -76,7 +82,7 @@ impl Network {
                 After::Pause(pause) => {
                     let (shortest, longest) = pause.into_inner();
                     let jitter = longest.saturating_sub(shortest).mul_f64(fastrand::f64());
-                    self.core.stop.pause(shortest + jitter);
+                    self.pause(shortest + jitter);
                 }
                 After::End(outcome) => return outcome,
             }
@@ -85,6 +91,22 @@ impl Network {
             (Some(outcome), _) => outcome,
             (None, Some(failure)) => Outcome::Failed { failure },
             (None, None) => Outcome::Stopped,
+        }
+    }
+
+    /// Waits for the next attempt. What grows too old meanwhile ends on time.
+    fn pause(&self, pause: Duration) {
+        let until = deadline_after(pause);
+        loop {
+            let expires_at = self.core.outbox.expire();
+            let wake_at = [until, expires_at].into_iter().flatten().min();
+            let left = wake_at.map_or(Duration::MAX, |wake_at| {
+                wake_at.saturating_duration_since(Instant::now()) + Duration::from_millis(1)
+            });
+            let is_over = || until.is_some_and(|until| Instant::now() >= until);
+            if self.core.stop.pause(left) || is_over() {
+                return;
+            }
         }
     }
 
@@ -127,7 +149,7 @@ impl Network {
             }
             self.brokers.trying(&hop);
             self.link.aim(&address, hop, login.clone());
-            let happened = self.link.next();
+            let happened = self.link.connect();
             if login.is_some() {
                 self.link.forget_login();
             }

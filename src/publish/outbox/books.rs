@@ -3,7 +3,10 @@
 //! A message is in the queue, in the bell, in the network thread's hands, in flight, or in one of
 //! the ledger's buckets; every method here leaves it in exactly one of these places.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use crate::{
     publish::{
@@ -15,7 +18,7 @@ use crate::{
         window::{Ahead, Window},
     },
     spec::{outbox::Replay, qos::QoS},
-    supervise::ledger::Ledger,
+    supervise::{ledger::Ledger, stop::deadline_after},
 };
 
 /// What the network thread does.
@@ -244,6 +247,17 @@ impl Books {
             self.end_stub(stub, Fate::Expired);
             self.publishes.tidy(&mut self.spent);
         }
+    }
+
+    /// When messages may have grown too old, if the network thread is not woken before: those that wait,
+    /// and those that will come and find the window full.
+    pub(super) fn expires_at(&self, max_age: Option<Duration>) -> Option<Instant> {
+        let is_full = || {
+            let mut qos = [QoS::AtLeastOnce, QoS::ExactlyOnce].into_iter();
+            qos.any(|qos| !self.admits(qos))
+        };
+        let waits = self.publishes.expires_at(max_age);
+        waits.or_else(|| is_full().then(|| deadline_after(max_age?)).flatten())
     }
 
     /// Makes room for one message by dropping the oldest that was never sent.

@@ -1,5 +1,7 @@
 //! What the network thread does with the outbox; everything here is called by that thread alone.
 
+use std::time::Instant;
+
 use crate::{
     publish::{
         batch::Batch,
@@ -10,6 +12,7 @@ use crate::{
         window::Growth,
     },
     spec::qos::QoS,
+    supervise::stop::deadline_after,
 };
 
 impl Outbox {
@@ -134,7 +137,10 @@ impl Outbox {
         }
         if inner.bell_out {
             self.told(&inner);
-            return Settled::Ready;
+            return Settled::Ready {
+                bell: Some(usize::MAX),
+                expires_at: None,
+            };
         }
         // Here rumqttc has taken note of everything that was handed over, and so has the window.
         if let Some(growth) = inner.window.grow() {
@@ -143,19 +149,22 @@ impl Outbox {
         let waiting = inner.publishes.len();
         inner.take_batch(self.settings.max_age, BATCH_BYTES, batch);
         // What is fed has to fit; the bell may have any size, being last.
-        match batch.pop_last() {
-            Some((item, stub)) => {
-                inner.in_hand -= usize::from(stub.is_some());
-                inner.ring(item, stub);
-            }
-            None => inner.listener = Listener::Asleep,
+        let bell = batch.pop_last().map(|(item, stub)| {
+            let bytes = item.size();
+            inner.in_hand -= usize::from(stub.is_some());
+            inner.ring(item, stub);
+            bytes
+        });
+        if bell.is_none() {
+            inner.listener = Listener::Asleep;
         }
+        let expires_at = inner.expires_at(self.settings.max_age);
         if inner.publishes.len() < waiting {
             self.room.notify_all();
         }
         // After the last messages have expired, too.
         self.told(&inner);
-        Settled::Ready
+        Settled::Ready { bell, expires_at }
     }
 
     /// The acknowledgements that wait, for a network thread that is about to disconnect.
@@ -182,12 +191,15 @@ impl Outbox {
         inner.end_all();
     }
 
-    /// Ends messages that are too old, for as long as there is no connection to do so.
-    pub(crate) fn expire(&self) {
+    /// Ends messages that are too old, for as long as there is no connection to do so. Says when to do
+    /// that again.
+    pub(crate) fn expire(&self) -> Option<Instant> {
         let mut inner = self.lock();
         inner.expire(self.settings.max_age);
+        let next = inner.publishes.expires_at(self.settings.max_age);
         self.room.notify_all();
         self.told(&inner);
+        next.or_else(|| deadline_after(self.settings.max_age?))
     }
 }
 
@@ -195,7 +207,12 @@ impl Outbox {
 #[derive(Debug)]
 pub(crate) enum Settled {
     /// The network thread may sleep once it has fed what it was given.
-    Ready,
+    Ready {
+        /// How many bytes are about to go out with the bell, at most, if there is one.
+        bell: Option<usize>,
+        /// When the first message that waits is too old.
+        expires_at: Option<Instant>,
+    },
     /// The outbox is closed.
     Closed,
     /// Nothing was handed over: first rumqttc needs more identifiers.

@@ -1,6 +1,9 @@
 //! The messages that wait in the outbox, in their order; the small ones packed.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 
@@ -85,6 +88,13 @@ impl Queue {
             true => self.drop_at(first, spent),
             false => None,
         }
+    }
+
+    /// When the oldest message that was never sent is older than this.
+    pub(super) fn expires_at(&self, max_age: Option<Duration>) -> Option<Instant> {
+        let max_age = max_age?;
+        let entry = self.entries.get(self.first_unsent())?;
+        entry.stub.accepted_at?.checked_add(max_age)
     }
 
     /// Takes the oldest message that was never sent.

@@ -80,7 +80,7 @@ fn feed(batch: &mut Batch) -> Vec<(Item, Option<Stub>)> {
 fn settle(outbox: &Outbox, steps: Vec<Progress>) -> Option<Vec<(Item, Option<Stub>)>> {
     let (mut progress, mut batch) = (steps, Batch::default());
     match outbox.settle(&mut progress, &mut batch) {
-        Settled::Ready => Some(feed(&mut batch)),
+        Settled::Ready { .. } => Some(feed(&mut batch)),
         Settled::Closed => None,
         Settled::Outgrown(_) => panic!("the windows of these tests are small"),
     }
