@@ -311,6 +311,22 @@ impl ClientSpec {
         self
     }
 
+    /// How many connections in a row the broker may close on the same message of QoS 1 or 2 before it is
+    /// given up: it ends as failed with
+    /// [`FailedCause::BrokerCloses`](crate::FailedCause::BrokerCloses), and what is behind it goes on.
+    /// Defaults to 3; 0 is never. [`Retry`] counts as well: where it allows fewer attempts, the client
+    /// ends first.
+    ///
+    /// MQTT 3.1.1 gives a broker that does not want a message, because it is too large or not
+    /// allowed, no other way to say so, and the message would be repeated for ever. It has to be the
+    /// message: before the last close, what is unacknowledged is repeated one by one, each after a
+    /// ping that was answered, and a broker that could not be reached in between counts as restarted.
+    #[must_use]
+    pub fn max_closes(mut self, closes: u32) -> Self {
+        self.settings.outbox.max_closes = (closes > 0).then_some(closes);
+        self
+    }
+
     /// Whether unacknowledged messages are sent again to a broker that has lost the session.
     /// Defaults to [`Replay::Always`].
     #[must_use]

@@ -110,4 +110,6 @@ pub(crate) enum Progress {
     Acknowledged { packet_id: u16 },
     /// PUBREC.
     Released { packet_id: u16 },
+    /// PINGRESP.
+    PingAnswered,
 }

@@ -97,6 +97,8 @@ pub(crate) struct OutboxSettings {
     pub(crate) overflow: OutboxOverflow,
     pub(crate) replay: Replay,
     pub(crate) max_age: Option<Duration>,
+    /// `None`: a message is never given up.
+    pub(crate) max_closes: Option<u32>,
 }
 
 impl Default for OutboxSettings {
@@ -108,6 +110,7 @@ impl Default for OutboxSettings {
             overflow: OutboxOverflow::default(),
             replay: Replay::default(),
             max_age: None,
+            max_closes: Some(3),
         }
     }
 }

@@ -84,6 +84,14 @@ pub enum Cause {
     /// The broker closed the connection. MQTT 3.1.1 gives it no way to say why.
     #[error("the broker closed the connection")]
     Closed,
+    /// The broker closed the connection, as it did before, with the same message under way.
+    #[error("the broker closed the connection on the message to {topic:?}, {times} times in a row")]
+    ClosedOn {
+        /// The message's topic.
+        topic: String,
+        /// How many connections in a row.
+        times: u32,
+    },
     /// Reading or writing failed.
     #[error("the connection broke: {message}")]
     Broken {

@@ -47,6 +47,7 @@ mod operations;
 mod outbox_policies;
 mod outcomes;
 mod overflow;
+mod poison;
 mod pub_functions;
 mod publish;
 mod publish_again;

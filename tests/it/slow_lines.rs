@@ -96,7 +96,9 @@ fn what_comes_in_slowly_is_no_silence() {
         fleet.wait_subscribed(PATIENCE).unwrap();
         // Twelve seconds: a SUBACK has ten.
         proxy.slow(LARGE as u64 / 12);
-        broker.publish("large", QoS::AtLeastOnce, false, vec![7; LARGE]);
+        broker
+            .publish("large", QoS::AtLeastOnce, false, vec![7; LARGE])
+            .unwrap();
         let client = fleet.client("down").unwrap();
         client.subscribe("more", QoS::AtMostOnce).unwrap();
         let message = fleet.messages().recv_timeout(LONG).unwrap();
@@ -120,7 +122,9 @@ fn twenty_megabytes_each_way_with_the_defaults() {
         let fleet = start([both]);
         fleet.wait_subscribed(PATIENCE).unwrap();
         proxy.slow(MEGABYTE as u64);
-        broker.publish("down", QoS::AtLeastOnce, false, vec![7; LARGE]);
+        broker
+            .publish("down", QoS::AtLeastOnce, false, vec![7; LARGE])
+            .unwrap();
         let client = fleet.client("both").unwrap();
         let receipt = client
             .publish("up", QoS::AtLeastOnce, false, vec![7; LARGE])
@@ -157,7 +161,9 @@ fn a_line_that_stands_still_is_noticed_in_the_middle() {
         let payload = vec![7; LARGE];
         let client = fleet.client("out").unwrap();
         let receipt = client.publish("t", QoS::AtLeastOnce, false, payload.clone());
-        broker.publish("large", QoS::AtLeastOnce, false, payload);
+        broker
+            .publish("large", QoS::AtLeastOnce, false, payload)
+            .unwrap();
         // Both have moved for longer than their timeouts.
         let since = Instant::now();
         let moving = broker.wait_for(|_| since.elapsed() > 5 * SECOND, PATIENCE);

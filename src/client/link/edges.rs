@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rumqttc::{Disconnect, Packet, Publish, Request};
+use rumqttc::{Disconnect, Packet, PingReq, Publish, Request};
 
 use crate::{
     client::{
@@ -72,7 +72,7 @@ impl Link {
             written(happened);
             // Nothing else may be due to go out for a keep alive. And the encoder takes no more than
             // 8 KiB: what follows waits until this has gone.
-            self.flush()?;
+            self.flush(true)?;
         }
         if self.is_behind() || !self.connection.eventloop.pending.is_empty() {
             return Ok(false);
@@ -90,6 +90,23 @@ impl Link {
             written(happened);
         }
         Ok(true)
+    }
+
+    /// Sends a ping now.
+    pub(crate) fn ping(&mut self) -> Result<(), Cause> {
+        // One may be under way that rumqttc waits for.
+        self.connection.eventloop.state.await_pingresp = false;
+        self.feed_request(Request::PingReq(PingReq))
+            .map_err(|unfed| unfed.cause)?;
+        self.flush(false)
+    }
+
+    /// Repeats now what an earlier connection of the same session sent.
+    pub(crate) fn repeat(&mut self, repeat: Repeat) -> Result<Happened, Cause> {
+        let written = self.feed_request(repeated(repeat));
+        let written = written.map_err(|unfed| unfed.cause)?;
+        self.flush(true)?;
+        Ok(written)
     }
 
     /// The next thing on the wire is DISCONNECT, whatever else waits. To be called before each
@@ -112,7 +129,7 @@ impl Link {
         match self.unstall() {
             Some(request) => {
                 self.feed_request(request).map_err(|unfed| unfed.cause)?;
-                self.flush()?;
+                self.flush(true)?;
                 Ok(true)
             }
             None => Ok(false),

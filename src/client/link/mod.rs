@@ -84,6 +84,8 @@ pub(crate) enum Happened {
     },
     AcknowledgementWritten,
     DisconnectWritten,
+    /// PINGRESP: the broker has read all that was sent before the ping.
+    PingAnswered,
     /// Nothing that anybody needs to know.
     Other,
 }
@@ -274,6 +276,7 @@ impl Link {
                     .map(|code| matches!(code, SubscribeReasonCode::Success(_)))
                     .collect(),
             },
+            Event::Incoming(Packet::PingResp) => Happened::PingAnswered,
             Event::Incoming(Packet::UnsubAck(ack)) => Happened::Unsubscribed {
                 packet_id: ack.pkid,
             },

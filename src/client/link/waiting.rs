@@ -168,7 +168,7 @@ impl Link {
         if let Some(happened) = self.listen_at_most(longest)? {
             return Ok(Some(happened));
         }
-        self.flush()?;
+        self.flush(false)?;
         if let Some(behind) = &mut self.behind {
             behind.is_large = wrote(&self.connection.eventloop.state.events);
         }
@@ -237,8 +237,9 @@ impl Link {
         self.answer()
     }
 
-    /// Sends what is in the encoder. What the system does not take now, `next` goes on with.
-    pub(super) fn flush(&mut self) -> Result<(), Cause> {
+    /// Sends what is in the encoder, which may be more than 8 KiB. What the system does not take now,
+    /// `next` goes on with.
+    pub(super) fn flush(&mut self, is_large: bool) -> Result<(), Cause> {
         let room = Arc::<Room>::default();
         if !self.try_flush(&Waker::from(Arc::clone(&room)))? {
             let now = Instant::now();
@@ -248,7 +249,7 @@ impl Link {
                 room,
                 seen: 0,
                 turn: SHORTEST_TURN,
-                is_large: false,
+                is_large,
                 owed: Vec::new(),
             });
         }

@@ -12,7 +12,10 @@ use crate::{
     },
     publish::{
         message::{Item, Progress},
-        outbox::network_side::{Beginning, Settled},
+        outbox::{
+            network_side::{Beginning, Settled},
+            suspicion::{ClosedOn, Ended, Verdict},
+        },
     },
     supervise::{cause::Cause, state::ClientState},
 };
@@ -51,14 +54,55 @@ impl Network {
                 self.core.status.broker()
             );
         }
-        self.hang_up(said_goodbye);
-        match lost {
-            None => After::Pause(Duration::ZERO..=Duration::ZERO),
-            Some(_) if self.answered && since.elapsed() >= self.attempts.stable_after() => {
-                self.brokers.lost_stable();
-                After::Pause(self.attempts.lost_stable())
-            }
-            Some(cause) => self.attempt_failed(cause),
+        let verdict = self.hang_up(said_goodbye, lost.as_ref());
+        self.tell_given_up(&verdict);
+        let Some(cause) = lost else {
+            return After::Pause(Duration::ZERO..=Duration::ZERO);
+        };
+        let is_old = self.answered && since.elapsed() >= self.attempts.stable_after();
+        // One that ends as the one before did is not stable, however long that took.
+        let is_again = verdict.is_again || self.is_packet_again(&cause);
+        if verdict.is_given_up || is_old && !is_again {
+            self.brokers.lost_stable();
+            return After::Pause(self.attempts.lost_stable());
+        }
+        self.attempt_failed(match self.closed_on(verdict) {
+            Some(closed_on) => closed_on,
+            None => cause,
+        })
+    }
+
+    /// Whether the connection before ended on the same packet of the broker: it may send it again and
+    /// again.
+    fn is_packet_again(&mut self, cause: &Cause) -> bool {
+        let packet = match cause {
+            Cause::TooLarge { .. } | Cause::Protocol { .. } => Some(cause.clone()),
+            _ => None,
+        };
+        let before = std::mem::replace(&mut self.ended_on, packet);
+        self.ended_on.is_some() && self.ended_on == before
+    }
+
+    /// The cause that names the message on which the broker has closed, if it was one.
+    fn closed_on(&self, verdict: Verdict) -> Option<Cause> {
+        let ClosedOn { topic, times } = verdict.closed_on?;
+        let topic = topic.or_else(|| self.birth.as_ref().map(|(topic, _)| topic.clone()))?;
+        Some(Cause::ClosedOn { topic, times })
+    }
+
+    /// Tells of a message that was given up.
+    fn tell_given_up(&self, verdict: &Verdict) {
+        let Some(ClosedOn { topic, times }) = &verdict.closed_on else {
+            return;
+        };
+        if verdict.is_given_up {
+            self.core.counters.given_up.increment();
+            log::error!(
+                "client {}: the broker closed the connection {times} times in a row on a message to {:?}, \
+                 which is given up now (see `max_closes`): it may be too large for the broker, or not allowed",
+                self.core.name,
+                topic.as_deref().unwrap_or_default()
+            );
         }
     }
 
@@ -83,7 +127,10 @@ impl Network {
             repeats,
             birth_id,
             identifiers,
-        } = self.core.outbox.connected(is_ours, self.birth);
+        } = self
+            .core
+            .outbox
+            .connected(is_ours, self.birth.as_ref().map(|(_, qos)| *qos));
         // What finds no free identifier goes through the outbox, which asks the window.
         let rest = opening.split_off(identifiers.into());
         let receives_qos2 = subscriptions.any_exactly_once();
@@ -109,6 +156,9 @@ impl Network {
         let mut patience = MOST_WAKE_UPS_FOR_A_BELL;
         let mut answers_by = self.answers_by()?;
         loop {
+            if self.link.is_behind() {
+                self.catch_up()?;
+            }
             let mut wait = Wait {
                 until: answers_by,
                 flush: Flush::Large,
@@ -135,6 +185,15 @@ impl Network {
                             Some(_) => Flush::Small,
                         };
                         wait.until = [answers_by, expires_at].into_iter().flatten().min();
+                    }
+                    Settled::Ping => {
+                        self.link.ping()?;
+                        continue;
+                    }
+                    Settled::Repeat(repeat) => {
+                        let happened = self.link.repeat(repeat)?;
+                        self.note(happened)?;
+                        continue;
                     }
                     // Closed between the two looks: the signal is raised now.
                     Settled::Closed => continue,
@@ -268,7 +327,11 @@ impl Network {
 
     /// The connection is over: what came on it is delivered, what belonged to it is void, and
     /// what was still to be sent waits for the next one.
-    fn hang_up(&mut self, said_goodbye: bool) {
+    fn hang_up(&mut self, said_goodbye: bool, lost: Option<&Cause>) -> Verdict {
+        let ended = Ended {
+            by_broker: matches!(lost, Some(Cause::Closed | Cause::Broken { .. })),
+            is_asked: self.core.subscriptions.lock().is_asked(),
+        };
         let (link, progress) = (&mut self.link, &mut self.progress);
         let source = Arc::clone(self.dispatch.source());
         let dispatch = &mut self.dispatch;
@@ -305,6 +368,6 @@ impl Network {
         let link = &mut self.link;
         self.core
             .outbox
-            .disconnected(&mut self.progress, &mut self.batch, || link.close());
+            .disconnected(&mut self.progress, &mut self.batch, ended, || link.close())
     }
 }

@@ -120,6 +120,7 @@ impl Network {
             Happened::AcknowledgementWritten => self.progress.push(Progress::Heard),
             Happened::Subscribed { packet_id, granted } => self.subscribed(packet_id, &granted)?,
             Happened::DisconnectWritten => return Ok(true),
+            Happened::PingAnswered => self.progress.push(Progress::PingAnswered),
             Happened::Connected { .. } | Happened::Other => {}
         }
         Ok(false)

@@ -23,7 +23,7 @@ use crate::{
     publish::{
         batch::Batch,
         message::Progress,
-        outbox::{moment::Moments, network_side::Backlog},
+        outbox::{moment::Moments, network_side::Backlog, suspicion::Ended},
     },
     receive::dispatch::Dispatch,
     spec::{
@@ -48,8 +48,8 @@ pub(crate) struct Network {
     pub(crate) progress: Vec<Progress>,
     /// What the outbox handed over to be fed to the encoder.
     pub(crate) batch: Batch,
-    /// The quality of service of the birth message, if there is one.
-    pub(crate) birth: Option<QoS>,
+    /// The topic and the quality of service of the birth message, if there is one.
+    pub(crate) birth: Option<(String, QoS)>,
     pub(crate) on_refused_subscription: RefusedSubscription,
     pub(crate) moments: Moments,
     /// How the client ends, once it has been decided on a live connection.
@@ -59,6 +59,8 @@ pub(crate) struct Network {
     /// Whether the subscriptions that this connection began with have all been answered. Later
     /// ones don't matter: they can't make a stable connection unstable.
     pub(crate) answered: bool,
+    /// The packet of the broker that the last connection ended on, by what was wrong with it.
+    pub(crate) ended_on: Option<Cause>,
 }
 
 /// What follows an attempt or a connection.
@@ -116,7 +118,7 @@ impl Network {
         let (progress, batch) = (&mut self.progress, &mut self.batch);
         self.core
             .outbox
-            .disconnected(progress, batch, Backlog::default);
+            .disconnected(progress, batch, Ended::default(), Backlog::default);
     }
 
     /// One attempt to connect. Says whether the broker had the session.
@@ -172,6 +174,9 @@ impl Network {
 
     /// An attempt failed, or a connection ended before it was stable.
     pub(super) fn attempt_failed(&mut self, cause: Cause) -> After {
+        if matches!(cause, Cause::Connect { .. }) {
+            self.core.outbox.broker_away();
+        }
         let attempt = self.attempts.current();
         let of = self.attempts.limit();
         self.core.counters.failed_attempts.increment();

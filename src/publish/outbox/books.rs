@@ -13,7 +13,7 @@ use crate::{
         batch::Batch,
         flight::{Flight, Flying},
         message::{Control, Item, Outgoing, Progress, Stub},
-        outbox::{Bell, locked::Spent, queue::Queue},
+        outbox::{Bell, locked::Spent, queue::Queue, suspicion::Suspicion},
         receipt::{Fate, Slot, Slots},
         window::{Ahead, Window},
     },
@@ -53,6 +53,7 @@ pub(super) struct Books {
     pub(super) window: Window,
     pub(super) slots: Slots,
     pub(super) ledger: Ledger,
+    pub(super) suspicion: Suspicion,
     /// To be dropped when the lock is given back.
     pub(super) spent: Spent,
 }
@@ -79,6 +80,9 @@ impl Books {
         }
         self.expire(max_age);
         let qos = self.publishes.front()?.content.qos();
+        if self.suspicion.is_careful && (self.is_held_back() || ahead.publishes > 0) {
+            return None;
+        }
         let takes_id = qos != QoS::AtMostOnce;
         if takes_id && !self.window.admits_publish(qos, *ahead) {
             // A QoS 0 message behind it waits too: order is kept.
@@ -87,6 +91,9 @@ impl Books {
         ahead.identifiers += u16::from(takes_id);
         ahead.publishes += u16::from(takes_id);
         ahead.exactly_once += u16::from(qos == QoS::ExactlyOnce);
+        if self.suspicion.is_careful {
+            self.suspicion.sent_alone();
+        }
         Some(Next::Publish)
     }
 
@@ -160,10 +167,12 @@ impl Books {
         match step {
             Progress::Fed { packet_id, stub } => {
                 self.in_hand -= 1;
+                self.suspicion.is_blurred |= packet_id == 0;
                 self.out(packet_id, stub, written);
             }
             Progress::Written { packet_id } => {
                 self.bell_out = false;
+                self.suspicion.is_blurred |= packet_id == 0;
                 // What a connection begins with is in flight already, and no bell is out then.
                 if let Some(stub) = self.ringing.take() {
                     self.out(packet_id, stub, written);
@@ -172,12 +181,14 @@ impl Books {
             Progress::Used { packet_id } => self.window.used(packet_id),
             Progress::Heard => self.bell_out = false,
             Progress::Acknowledged { packet_id } => {
+                self.suspicion.is_blurred = false;
                 self.window.acknowledged(packet_id);
                 if let Some(flying) = self.flight.land(packet_id) {
                     self.end_flying(flying, Fate::Acknowledged);
                 }
             }
             Progress::Released { packet_id } => self.flight.release(packet_id),
+            Progress::PingAnswered => self.suspicion.answered(),
         }
     }
 
@@ -197,6 +208,7 @@ impl Books {
             slot: Some(stub.slot),
             message: stub.copy,
             released: false,
+            is_held: false,
         });
     }
 
@@ -225,13 +237,13 @@ impl Books {
     }
 
     /// A message has come to its end.
-    fn end(&mut self, slot: &Slot, fate: Fate) {
+    pub(super) fn end(&mut self, slot: &Slot, fate: Fate) {
         let bucket = match fate {
             Fate::Acknowledged => &mut self.ledger.acknowledged,
             Fate::Sent => &mut self.ledger.sent,
             Fate::Expired => &mut self.ledger.expired,
             Fate::Dropped => &mut self.ledger.dropped,
-            Fate::ConnectionLost | Fate::SessionLost | Fate::NotAcknowledged => {
+            Fate::ConnectionLost | Fate::SessionLost | Fate::NotAcknowledged | Fate::GivenUp => {
                 &mut self.ledger.failed
             }
             Fate::Unsent => &mut self.ledger.unsent,
@@ -302,6 +314,7 @@ impl Books {
             slot: None,
             message: None,
             released: false,
+            is_held: false,
         });
         Some(packet_id)
     }
@@ -345,6 +358,9 @@ impl Books {
     }
 
     fn admits(&self, qos: QoS) -> bool {
+        if self.is_held_back() {
+            return false;
+        }
         qos == QoS::AtMostOnce || self.window.admits_publish(qos, Ahead::default())
     }
 

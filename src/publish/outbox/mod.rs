@@ -15,6 +15,7 @@ mod locked;
 pub(crate) mod moment;
 pub(crate) mod network_side;
 mod queue;
+pub(crate) mod suspicion;
 
 use std::{collections::VecDeque, mem, time::Instant};
 
@@ -28,6 +29,7 @@ use crate::{
             books::{Books, Listener},
             locked::{Locked, Spent},
             queue::Queue,
+            suspicion::Suspicion,
         },
         receipt::{Receipt, Slots},
         window::Window,
@@ -92,6 +94,7 @@ impl Outbox {
                 window,
                 slots: Slots::default(),
                 ledger: Ledger::default(),
+                suspicion: Suspicion::default(),
                 spent: Spent::default(),
             }),
             room: Condvar::new(),

@@ -15,7 +15,7 @@ use crate::{
         batch::Batch,
         flight::Repeat,
         message::Progress,
-        outbox::network_side::Backlog,
+        outbox::{network_side::Backlog, suspicion::Ended},
         receipt::{Delivery, FailedCause, ReceiptError},
     },
     spec::{outbox::Replay, qos::QoS},
@@ -181,7 +181,8 @@ impl Model {
             unacknowledged: mem::take(&mut wire.unanswered),
         };
         let (progress, batch) = (&mut self.progress, &mut self.batch);
-        self.outbox.disconnected(progress, batch, close);
+        self.outbox
+            .disconnected(progress, batch, Ended::default(), close);
         assert!(self.batch.is_empty() && self.progress.is_empty());
     }
 
@@ -218,6 +219,8 @@ impl Model {
                     !is_sent && settings.overflow == OutboxOverflow::DropOldest
                 }
                 Err(ReceiptError::Expired) => !is_sent && settings.max_age.is_some(),
+                // The broker of this model never closes on a message.
+                Err(ReceiptError::Failed(FailedCause::BrokerCloses { .. })) => false,
                 Err(ReceiptError::Timeout) => false,
             };
             assert!(is_true, "message {number} at {:?}: {fate:?}", message.qos);

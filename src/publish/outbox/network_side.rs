@@ -7,7 +7,11 @@ use crate::{
         batch::Batch,
         flight::Repeat,
         message::{Control, Outgoing, Progress},
-        outbox::{BATCH_BYTES, Bell, Outbox, books::Listener},
+        outbox::{
+            BATCH_BYTES, Bell, Outbox,
+            books::Listener,
+            suspicion::{Ended, Suspicion, Turn, Verdict},
+        },
         receipt::Fate,
         window::Growth,
     },
@@ -29,9 +33,13 @@ impl Outbox {
         if inner.listener == Listener::Away {
             inner.listener = Listener::Awake;
         }
+        inner.suspicion.connected();
         let mut repeats = Vec::new();
         if session_present {
-            let (again, lost) = inner.flight.repeats();
+            let (again, lost) = match inner.suspicion.is_careful {
+                true => inner.flight.hold(),
+                false => inner.flight.repeats(),
+            };
             repeats = again;
             for flying in lost {
                 inner.window.acknowledged(flying.packet_id);
@@ -69,8 +77,9 @@ impl Outbox {
         &self,
         progress: &mut Vec<Progress>,
         unfed: &mut Batch,
+        ended: Ended,
         close: impl FnOnce() -> Backlog,
-    ) {
+    ) -> Verdict {
         // No bell rings from here on, so that one that is out comes back with the backlog.
         {
             let mut inner = self.lock();
@@ -88,6 +97,7 @@ impl Outbox {
         for (packet_id, message) in backlog.unacknowledged {
             inner.flight.returned(packet_id, message);
         }
+        let verdict = inner.ended(ended, self.settings.max_closes);
         for packet_id in inner.flight.forget_births() {
             inner.window.acknowledged(packet_id);
         }
@@ -110,6 +120,12 @@ impl Outbox {
         self.told(&inner);
         // Who waits for room may be refused now, being offline.
         self.room.notify_all();
+        verdict
+    }
+
+    /// There is no broker: the connections before ended because it went away, and on no message.
+    pub(crate) fn broker_away(&self) {
+        self.lock().suspicion = Suspicion::default();
     }
 
     /// Takes note of what the network thread has seen.
@@ -141,6 +157,14 @@ impl Outbox {
                 bell: Some(usize::MAX),
                 expires_at: None,
             };
+        }
+        match inner.turn() {
+            Turn::Free | Turn::Alone => {}
+            Turn::Ping => {
+                inner.suspicion.pinged();
+                return Settled::Ping;
+            }
+            Turn::Repeat(repeat) => return Settled::Repeat(repeat),
         }
         // Here rumqttc has taken note of everything that was handed over, and so has the window.
         if let Some(growth) = inner.window.grow() {
@@ -215,6 +239,10 @@ pub(crate) enum Settled {
     },
     /// The outbox is closed.
     Closed,
+    /// A ping has to go out before anything else.
+    Ping,
+    /// This has to be repeated before anything else.
+    Repeat(Repeat),
     /// Nothing was handed over: first rumqttc needs more identifiers.
     Outgrown(Growth),
 }
