@@ -267,9 +267,10 @@
 //!
 //! # Features
 //!
-//! All are off by default.
+//! All are off by default. Without any, a broker is `mqtt://host:port` (also written `tcp://`) or
+//! `unix:///path`; [`Broker`] lists all schemes.
 //!
-//! - `tls`: `mqtts://`, by rustls with ring. No provider of the process is set or used.
+//! - `tls`: `mqtts://` (also `ssl://`, `tls://`, `mqtt+ssl://`), by rustls with ring. No provider of the process is set or used.
 //! - `websocket`: `ws://`, and with `tls` also `wss://`.
 //! - `serde`: [`ClientSpec`], [`Copies`] and the types of their settings can be serialised and
 //!   deserialised: their data, not their functions. A password is never written.

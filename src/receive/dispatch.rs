@@ -23,13 +23,15 @@ use crate::{
 };
 
 /// The broker broke a rule, so that its connection has to end.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Offense {
     #[error("more unacknowledged messages than packet identifiers")]
     OutOfIdentifiers,
     #[error("a message whose topic is not valid: {0}")]
     Topic(TopicError),
 }
+
+crate::spec::readable::debug_is_text!(Offense);
 
 /// Who takes the messages.
 #[derive(Debug, Clone)]

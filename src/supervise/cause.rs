@@ -10,7 +10,7 @@ use std::{io, time::Duration};
 /// let cause = Cause::Refused(Refusal::NotAuthorized);
 /// assert_eq!(cause.to_string(), "the broker refused the connection: not authorized (code 5)");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Cause {
     /// The host name has no address, or the name service did not answer.
@@ -123,6 +123,8 @@ pub enum Cause {
     },
 }
 
+crate::spec::readable::debug_is_text!(Cause);
+
 /// The return codes with which a broker refuses a connection (section 3.2.2.3).
 ///
 /// ```
@@ -130,7 +132,7 @@ pub enum Cause {
 ///
 /// assert_eq!(Refusal::BadUserNameOrPassword.code(), 4);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     /// Code 1.
     #[error("unacceptable protocol version (code 1)")]
@@ -148,6 +150,8 @@ pub enum Refusal {
     #[error("not authorized (code 5)")]
     NotAuthorized,
 }
+
+crate::spec::readable::debug_is_text!(Refusal);
 
 impl Refusal {
     /// The number on the wire.

@@ -26,7 +26,7 @@ use crate::supervise::{
 ///     matches!(error, WaitError::Ended { .. })
 /// }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
     /// The time was over.
@@ -48,6 +48,8 @@ pub enum WaitError {
         outcome: Box<Outcome>,
     },
 }
+
+crate::spec::readable::debug_is_text!(WaitError);
 
 /// The state is written by the client's own thread; failures come from whichever thread ran the
 /// function; everybody reads.

@@ -22,6 +22,7 @@ mod dispatch;
 mod drain;
 mod drain_ends;
 mod drop_in;
+mod error_texts;
 mod failover;
 mod floods;
 mod fuzz;
