@@ -312,12 +312,12 @@ impl Inner {
                 self.losses.lost(cause, self.connected_at, now);
                 self.last_cause = Some((cause.clone(), now));
             }
-            ClientState::AttemptFailed { cause, .. } => {
-                // Behind a loss it is the attempt that this loss cost.
-                if !matches!(self.state, ClientState::Lost { .. }) {
-                    self.losses.connect_failed();
-                    self.last_cause = Some((cause.clone(), now));
-                }
+            // Behind a loss it is the attempt that this loss cost.
+            ClientState::AttemptFailed { cause, .. }
+                if !matches!(self.state, ClientState::Lost { .. }) =>
+            {
+                self.losses.connect_failed();
+                self.last_cause = Some((cause.clone(), now));
             }
             _ => {}
         }

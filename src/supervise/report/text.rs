@@ -129,8 +129,11 @@ fn delivered(ledger: &Ledger) -> u64 {
     ledger.acknowledged + ledger.sent
 }
 
+/// A column of numbers: its header, and what stands in it.
+type Column = (&'static str, fn(&Stats) -> u64);
+
 /// The columns between the names and the texts.
-const NUMBERS: [(&str, fn(&Stats) -> u64); 8] = [
+const NUMBERS: [Column; 8] = [
     ("connects", |it| it.connects),
     ("losses", |it| it.losses),
     ("failed attempts", |it| it.failed_attempts),
