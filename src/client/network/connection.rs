@@ -153,6 +153,10 @@ impl Network {
                         self.link.grow(growth, receives_qos2);
                         continue;
                     }
+                    Settled::Born { packet_id } => {
+                        self.link.bear(packet_id);
+                        continue;
+                    }
                 }
             }
             self.feed()?;

@@ -12,7 +12,7 @@ use crate::{
         message::{Control, Item, Outgoing, Progress, Stub},
         outbox::{Bell, locked::Spent, queue::Queue},
         receipt::{Fate, Slot, Slots},
-        window::{Ahead, Window},
+        window::{Ahead, MOST_BIRTHS, Window},
     },
     spec::{outbox::Replay, qos::QoS},
     supervise::ledger::{Ledger, Unpromised},
@@ -48,6 +48,9 @@ pub(super) struct Books {
     pub(super) in_hand: usize,
     pub(super) flight: Flight,
     pub(super) window: Window,
+    /// The connection's birth message waits for the exchange of an earlier one to end, and all other
+    /// messages wait for it.
+    pub(super) birth_due: Option<QoS>,
     pub(super) slots: Slots,
     pub(super) ledger: Ledger,
     pub(super) unpromised: Unpromised,
@@ -76,6 +79,9 @@ impl Books {
             return Some(Next::Control(control));
         }
         self.expire(max_age);
+        if self.birth_due.is_some() {
+            return None;
+        }
         let qos = self.publishes.front()?.content.qos();
         let takes_id = qos != QoS::AtMostOnce;
         if takes_id && !self.window.admits_publish(qos, *ahead) {
@@ -286,10 +292,20 @@ impl Books {
         }
     }
 
-    /// The connection begins with a birth message: an identifier for it, which is in flight from
-    /// now on.
-    pub(super) fn expect_birth(&mut self, qos: QoS) -> Option<u16> {
+    /// Takes an identifier for the birth message that is due: 0 at QoS 0. From now on it is in flight.
+    /// `None` if none is due, or if it has to wait until the broker has ended the exchange of an
+    /// earlier one.
+    pub(super) fn take_birth(&mut self) -> Option<u16> {
+        let qos = self.birth_due?;
+        if qos == QoS::AtMostOnce {
+            self.birth_due = None;
+            return Some(0);
+        }
+        if self.flight.births() >= MOST_BIRTHS {
+            return None;
+        }
         let packet_id = self.window.reserve(qos)?;
+        self.birth_due = None;
         self.flight.push(Flying {
             packet_id,
             slot: None,
@@ -338,7 +354,8 @@ impl Books {
     }
 
     fn admits(&self, qos: QoS) -> bool {
-        qos == QoS::AtMostOnce || self.window.admits_publish(qos, Ahead::default())
+        self.birth_due.is_none()
+            && (qos == QoS::AtMostOnce || self.window.admits_publish(qos, Ahead::default()))
     }
 
     /// Whether an item that the window admits waits here while the network thread sleeps and no

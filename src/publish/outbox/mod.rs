@@ -90,6 +90,7 @@ impl Outbox {
                 in_hand: 0,
                 flight: Flight::default(),
                 window,
+                birth_due: None,
                 slots: Slots::default(),
                 ledger: Ledger::default(),
                 unpromised: Unpromised::default(),
