@@ -211,7 +211,7 @@
 //! | what fails | what follows | where it shows |
 //! |---|---|---|
 //! | a spec, a limit, a thread | nothing runs | [`StartError`] from [`FleetBuilder::start`] |
-//! | an attempt, a connection | retry | [`StateChange`], [`Stats`] |
+//! | an attempt, a connection | retry | [`StateChange`], [`Stats`], [`Client::last_cause`] |
 //! | all attempts of an outage; a refusal | that client ends | [`Outcome`], in the [`Report`] |
 //! | a subscription | the client runs on without it, or ends ([`RefusedSubscription`]) | [`Cause::SubscriptionRefused`], [`ClientReport::refused_subscriptions`] |
 //! | a handler, a pub function, by error or panic | [`OnFailure`] | [`Stats`], [`Failure`] in the report |
@@ -219,8 +219,8 @@
 //! | a client's own thread, by panic | that client ends | [`Outcome::Panicked`] |
 //!
 //! Panics are caught where they unwind; with `panic = "abort"` they end the process.
-//! [`Report::exit_code`] is 1 if a client ended without being stopped, a handler or pub function
-//! failed, a subscription was refused, or a thread was abandoned; else 0. [`Error`] has a variant
+//! [`Report::exit_code`] is 1 if anything was lost against a promise or left undone, by the table in
+//! its documentation; else 0. [`Error`] has a variant
 //! for each error of a [`Fleet`] and its clients, so that one `?` serves a whole program.
 //!
 //! # Log levels
@@ -335,7 +335,7 @@ pub use supervise::{
     ledger::Ledger,
     limits::Resource,
     outcome::{Failure, FailureKind, Outcome},
-    report::{ClientReport, Report},
+    report::{ClientProblem, ClientReport, Report},
     signal::SignalError,
     state::{ClientState, StateChange, StateChanges},
     status::WaitError,

@@ -1,6 +1,10 @@
 //! The handle of one client: what its user can do with it, from any thread.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -24,6 +28,7 @@ use crate::{
         topic::{check_filter, check_topic},
     },
     supervise::{
+        cause::Cause,
         counters::{Counters, Stats},
         ledger::Ledger,
         outcome::{Failure, Outcome},
@@ -331,6 +336,19 @@ impl Client {
     /// The counts of this client. The [`Ledger`] among them is taken under one lock.
     pub fn stats(&self) -> Stats {
         self.0.counters.stats(self.0.outbox.ledger())
+    }
+
+    /// Why its last connection was lost or its last attempt failed, whichever was later. `None` as
+    /// long as neither has happened.
+    pub fn last_cause(&self) -> Option<Cause> {
+        let (cause, _) = self.0.status.troubles().last_cause?;
+        Some(cause)
+    }
+
+    /// When that was.
+    pub fn last_cause_at(&self) -> Option<Instant> {
+        let (_, at) = self.0.status.troubles().last_cause?;
+        Some(at)
     }
 
     /// The first failure of a handler or pub function for this client.

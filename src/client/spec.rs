@@ -222,6 +222,10 @@ impl ClientSpec {
 
     /// A message that is published after every CONNACK, before any other message and after
     /// SUBSCRIBE: who reads "online" can send commands. Defaults to nothing.
+    ///
+    /// At QoS 2, in a kept session, at most four birth messages are under way at a time: if the
+    /// connections were too short for the broker to complete them (PUBCOMP), the next birth message
+    /// waits until it has completed one, and all other messages wait behind it.
     #[must_use]
     pub fn birth(
         mut self,

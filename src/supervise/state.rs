@@ -85,7 +85,7 @@ impl fmt::Display for ClientState {
 }
 
 /// "2 of 3", or "2" where there is no limit.
-struct Numbered(u32, Option<u32>);
+pub(crate) struct Numbered(pub(crate) u32, pub(crate) Option<u32>);
 
 impl fmt::Display for Numbered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::supervise::{
     cause::Cause,
+    losses::Losses,
     outcome::{Failure, Outcome},
     state::{Announcer, ClientState, StateChange},
     stop::deadline_after,
@@ -78,6 +79,20 @@ struct Inner {
     /// The failure that the policy stops this client for.
     fatal: Option<Failure>,
     refused_subscriptions: Vec<String>,
+    /// Why the last connection was lost or the last attempt failed, and when.
+    last_cause: Option<(Cause, Instant)>,
+    /// When the connection began that there is or was last.
+    connected_at: Option<Instant>,
+    losses: Losses,
+}
+
+/// What is known of a client's losses and failed attempts.
+pub(crate) struct Troubles {
+    pub(crate) last_cause: Option<(Cause, Instant)>,
+    /// It lost several connections within a minute.
+    pub(crate) flapped: bool,
+    /// Its broker closed several connections soon after it had accepted them.
+    pub(crate) is_id_contested: bool,
 }
 
 impl Status {
@@ -94,6 +109,9 @@ impl Status {
                 first_failure: None,
                 fatal: None,
                 refused_subscriptions: Vec::new(),
+                last_cause: None,
+                connected_at: None,
+                losses: Losses::default(),
             }),
             changed: Condvar::new(),
         }
@@ -107,9 +125,30 @@ impl Status {
         let connected = matches!(state, ClientState::Connected { .. });
         self.connected.store(connected, Ordering::SeqCst);
         inner.subscribed = false;
+        inner.remember(&state, Instant::now());
         inner.state = state;
         self.announce(&mut inner, None);
         self.changed.notify_all();
+    }
+
+    /// An attempt failed while the client was being stopped: no state says so any more.
+    pub(crate) fn failed_at_the_end(&self, cause: Cause) {
+        self.inner.lock().last_cause = Some((cause, Instant::now()));
+    }
+
+    /// What is known of its losses and failed attempts.
+    pub(crate) fn troubles(&self) -> Troubles {
+        let inner = self.inner.lock();
+        Troubles {
+            last_cause: inner.last_cause.clone(),
+            flapped: inner.losses.flapped(),
+            is_id_contested: inner.losses.is_id_contested(),
+        }
+    }
+
+    /// Whether the broker accepts each connection and closes it soon.
+    pub(crate) fn closes_again_and_again(&self) -> bool {
+        self.inner.lock().losses.closes_again_and_again()
     }
 
     /// The broker refused a subscription of the connected client.
@@ -262,6 +301,27 @@ impl Status {
                     waited: timeout,
                 });
             }
+        }
+    }
+}
+
+impl Inner {
+    /// What a change of the state says about losses, for as long as the old state is here.
+    fn remember(&mut self, next: &ClientState, now: Instant) {
+        match next {
+            ClientState::Connected { .. } => self.connected_at = Some(now),
+            ClientState::Lost { cause } => {
+                self.losses.lost(cause, self.connected_at, now);
+                self.last_cause = Some((cause.clone(), now));
+            }
+            // Behind a loss it is the attempt that this loss cost.
+            ClientState::AttemptFailed { cause, .. }
+                if !matches!(self.state, ClientState::Lost { .. }) =>
+            {
+                self.losses.connect_failed();
+                self.last_cause = Some((cause.clone(), now));
+            }
+            _ => {}
         }
     }
 }

@@ -60,6 +60,7 @@ mod receipts_end;
 mod receipts_waited_for;
 mod refusals;
 mod refused_subscription;
+mod report_problems;
 mod retry;
 mod scale;
 mod scale_pace;
