@@ -215,6 +215,7 @@
 //! | an attempt, a connection | retry | [`StateChange`], [`Stats`], [`Client::last_cause`] |
 //! | all attempts of an outage; a refusal | that client ends | [`Outcome`], in the [`Report`] |
 //! | a subscription | the client runs on without it, or ends ([`RefusedSubscription`]) | [`Cause::SubscriptionRefused`], [`ClientReport::refused_subscriptions`] |
+//! | a subscription, granted with a lower QoS than asked for | the client runs on with less, or ends ([`OnLowered`]) | [`Cause::SubscriptionLowered`], [`ClientReport::lowered_subscriptions`] |
 //! | a handler, a pub function, by error or panic | [`OnFailure`] | [`Stats`], [`Failure`] in the report |
 //! | the state callback, by panic | nothing | the log |
 //! | a client's own thread, by panic | that client ends | [`Outcome::Panicked`] |
@@ -301,6 +302,7 @@ pub use client::{
     copies::Copies,
     error::{SubscribeError, SubscribeErrorKind},
     handle::Client,
+    next::{NextConnection, NextConnections},
     spec::ClientSpec,
 };
 pub use fleet::{
@@ -321,7 +323,7 @@ pub use receive::{
 };
 pub use spec::{
     broker::{Broker, BrokerError},
-    outbox::{Offline, OutboxOverflow, RefusedSubscription, Replay},
+    outbox::{Offline, OnLowered, OutboxOverflow, RefusedSubscription, Replay},
     qos::{InvalidQoS, QoS},
     retry::Retry,
     settings::Session,
@@ -336,7 +338,7 @@ pub use supervise::{
     ledger::Ledger,
     limits::Resource,
     outcome::{Failure, FailureKind, Outcome},
-    report::{ClientProblem, ClientReport, Report},
+    report::{ClientProblem, ClientReport, LoweredSubscription, Report},
     signal::SignalError,
     state::{ClientState, StateChange, StateChanges},
     status::WaitError,

@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     fleet::running::{Fleet, RunningWorker},
+    spec::outbox::OnLowered,
     supervise::{
         outcome::Outcome,
         report::{ClientReport, Report},
@@ -192,6 +193,8 @@ impl Fleet {
                 is_id_contested: troubles.is_id_contested,
                 first_failure: status.first_failure(),
                 refused_subscriptions: status.refused_subscriptions(),
+                lowered_subscriptions: status.lowered_subscriptions(),
+                accepts_lowered: client.core().on_lowered == OnLowered::Accept,
             }
         });
         let clients = clients.collect();

@@ -2,7 +2,9 @@
 
 use std::{io, time::Duration};
 
-/// Why a connect attempt failed, a connection ended or a subscription was refused.
+use crate::spec::qos::QoS;
+
+/// Why a connect attempt failed, a connection ended or a subscription was not granted as asked.
 ///
 /// ```
 /// use mqtt_fleet::{Cause, Refusal};
@@ -120,6 +122,21 @@ pub enum Cause {
     SubscriptionRefused {
         /// The filter that was refused.
         filter: String,
+    },
+    /// SUBACK granted this filter with a lower quality of service than was asked for (section
+    /// 3.9.3). Messages come with the lower one at most.
+    #[error(
+        "the broker lowered the subscription to {filter}: asked for QoS {}, granted QoS {}",
+        u8::from(*.asked),
+        u8::from(*.granted)
+    )]
+    SubscriptionLowered {
+        /// The filter.
+        filter: String,
+        /// What was asked for.
+        asked: QoS,
+        /// What was granted.
+        granted: QoS,
     },
 }
 

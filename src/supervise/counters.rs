@@ -85,6 +85,8 @@ counters! {
     pub_panics,
     /// Subscriptions that the broker refused.
     refused_subscriptions,
+    /// Subscriptions that the broker granted with a lower quality of service than asked for.
+    lowered_subscriptions,
 }
 
 /// A number that only grows. Relaxed: it orders nothing, it is only read as a figure.

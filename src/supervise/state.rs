@@ -130,8 +130,9 @@ impl StateChange {
         &self.state
     }
 
-    /// Why a connection was lost, an attempt failed, or all of them did. A refused subscription is announced as a change that
-    /// leaves the client connected and has [`Cause::SubscriptionRefused`] here.
+    /// Why a connection was lost, an attempt failed, or all of them did. A refused or lowered
+    /// subscription is announced as a change that leaves the client connected and has
+    /// [`Cause::SubscriptionRefused`] or [`Cause::SubscriptionLowered`] here.
     pub fn cause(&self) -> Option<&Cause> {
         match &self.state {
             ClientState::Lost { cause } | ClientState::AttemptFailed { cause, .. } => Some(cause),

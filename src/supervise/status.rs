@@ -14,6 +14,7 @@ use crate::supervise::{
     cause::Cause,
     losses::Losses,
     outcome::{Failure, Outcome},
+    report::LoweredSubscription,
     state::{Announcer, ClientState, StateChange},
     stop::deadline_after,
 };
@@ -79,10 +80,13 @@ struct Inner {
     /// The failure that the policy stops this client for.
     fatal: Option<Failure>,
     refused_subscriptions: Vec<String>,
+    lowered_subscriptions: Vec<LoweredSubscription>,
     /// Why the last connection was lost or the last attempt failed, and when.
     last_cause: Option<(Cause, Instant)>,
     /// When the connection began that there is or was last.
     connected_at: Option<Instant>,
+    /// How many connections there have been.
+    connections: u64,
     losses: Losses,
 }
 
@@ -109,8 +113,10 @@ impl Status {
                 first_failure: None,
                 fatal: None,
                 refused_subscriptions: Vec::new(),
+                lowered_subscriptions: Vec::new(),
                 last_cause: None,
                 connected_at: None,
+                connections: 0,
                 losses: Losses::default(),
             }),
             changed: Condvar::new(),
@@ -158,6 +164,27 @@ impl Status {
             inner.refused_subscriptions.push(filter.clone());
         }
         self.announce(&mut inner, Some(Cause::SubscriptionRefused { filter }));
+    }
+
+    /// The broker granted a subscription of the connected client with a lower quality of service.
+    pub(crate) fn lowered_subscription(&self, lowered: LoweredSubscription) {
+        let mut inner = self.inner.lock();
+        let known = &mut inner.lowered_subscriptions;
+        match known.iter_mut().find(|it| it.filter == lowered.filter) {
+            Some(known) => *known = lowered.clone(),
+            None => known.push(lowered.clone()),
+        }
+        let LoweredSubscription {
+            filter,
+            asked,
+            granted,
+        } = lowered;
+        let note = Cause::SubscriptionLowered {
+            filter,
+            asked,
+            granted,
+        };
+        self.announce(&mut inner, Some(note));
     }
 
     /// Announced under the lock, so that listeners see changes in the order in which they
@@ -237,6 +264,10 @@ impl Status {
         self.inner.lock().refused_subscriptions.clone()
     }
 
+    pub(crate) fn lowered_subscriptions(&self) -> Vec<LoweredSubscription> {
+        self.inner.lock().lowered_subscriptions.clone()
+    }
+
     pub(crate) fn wait_connected(&self, timeout: Duration) -> Result<(), WaitError> {
         self.wait(timeout, |inner| {
             matches!(inner.state, ClientState::Connected { .. })
@@ -245,6 +276,31 @@ impl Status {
 
     pub(crate) fn wait_subscribed(&self, timeout: Duration) -> Result<(), WaitError> {
         self.wait(timeout, |inner| inner.subscribed)
+    }
+
+    /// How many connections there have been: a mark for the waits below.
+    pub(crate) fn connections(&self) -> u64 {
+        self.inner.lock().connections
+    }
+
+    pub(crate) fn wait_connected_after(
+        &self,
+        connections: u64,
+        timeout: Duration,
+    ) -> Result<(), WaitError> {
+        self.wait(timeout, |inner| {
+            inner.connections > connections && matches!(inner.state, ClientState::Connected { .. })
+        })
+    }
+
+    pub(crate) fn wait_subscribed_after(
+        &self,
+        connections: u64,
+        timeout: Duration,
+    ) -> Result<(), WaitError> {
+        self.wait(timeout, |inner| {
+            inner.connections > connections && inner.subscribed
+        })
     }
 
     /// An ended client is disconnected, so this one can't fail because of an end.
@@ -309,7 +365,10 @@ impl Inner {
     /// What a change of the state says about losses, for as long as the old state is here.
     fn remember(&mut self, next: &ClientState, now: Instant) {
         match next {
-            ClientState::Connected { .. } => self.connected_at = Some(now),
+            ClientState::Connected { .. } => {
+                self.connected_at = Some(now);
+                self.connections += 1;
+            }
             ClientState::Lost { cause } => {
                 self.losses.lost(cause, self.connected_at, now);
                 self.last_cause = Some((cause.clone(), now));

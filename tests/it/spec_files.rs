@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use mqtt_fleet::testing::TestBroker;
 use mqtt_fleet::{
-    ClientSpec, Copies, Fleet, Offline, OutboxOverflow, QoS, RefusedSubscription, Replay, Retry,
-    Session, SpecFile, SpecFileError, StartError, Tls, Will,
+    ClientSpec, Copies, Fleet, Offline, OnLowered, OutboxOverflow, QoS, RefusedSubscription,
+    Replay, Retry, Session, SpecFile, SpecFileError, StartError, Tls, Will,
 };
 
 use crate::support::fleet::{PATIENCE, quick_retry, start, wait_connects};
@@ -38,6 +38,7 @@ offline = "reject"
 max_age = "1h"
 replay = "only_with_session"
 refused_subscription = "end_client"
+lowered_subscription = "accept"
 "#;
 
 fn all() -> ClientSpec {
@@ -78,6 +79,7 @@ fn all() -> ClientSpec {
         .max_age(Duration::from_secs(3_600))
         .replay(Replay::OnlyWithSession)
         .refused_subscription(RefusedSubscription::EndClient)
+        .lowered_subscription(OnLowered::Accept)
 }
 
 /// What specs are, but for the bytes of a will, which `Debug` does not show.

@@ -5,15 +5,41 @@ mod text;
 
 use std::time::Instant;
 
-use crate::supervise::{
-    cause::Cause,
-    counters::Stats,
-    lateness::Lateness,
-    ledger::Unpromised,
-    outcome::{Failure, Outcome},
+use crate::{
+    spec::qos::QoS,
+    supervise::{
+        cause::Cause,
+        counters::Stats,
+        lateness::Lateness,
+        ledger::Unpromised,
+        outcome::{Failure, Outcome},
+    },
 };
 
 pub use problem::ClientProblem;
+
+/// A subscription that the broker granted with a lower quality of service than was asked for
+/// (section 3.9.3): messages come with the lower one at most.
+///
+/// ```
+/// use mqtt_fleet::{ClientReport, QoS};
+///
+/// fn may_be_lost(client: &ClientReport) -> Vec<&str> {
+///     let lowered = client.lowered_subscriptions().iter();
+///     let unsafe_now = lowered.filter(|it| it.granted == QoS::AtMostOnce);
+///     unsafe_now.map(|it| it.filter.as_str()).collect()
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoweredSubscription {
+    /// The filter.
+    pub filter: String,
+    /// What was asked for.
+    pub asked: QoS,
+    /// What was granted.
+    pub granted: QoS,
+}
 
 /// How one client ended.
 ///
@@ -39,6 +65,9 @@ pub struct ClientReport {
     pub(crate) is_id_contested: bool,
     pub(crate) first_failure: Option<Failure>,
     pub(crate) refused_subscriptions: Vec<String>,
+    pub(crate) lowered_subscriptions: Vec<LoweredSubscription>,
+    /// The spec says that it does with less.
+    pub(crate) accepts_lowered: bool,
 }
 
 impl ClientReport {
@@ -81,6 +110,12 @@ impl ClientReport {
     /// Filters that the broker refused, in the order in which it did.
     pub fn refused_subscriptions(&self) -> &[String] {
         &self.refused_subscriptions
+    }
+
+    /// Subscriptions that the broker granted with a lower quality of service than asked for, as it
+    /// did last.
+    pub fn lowered_subscriptions(&self) -> &[LoweredSubscription] {
+        &self.lowered_subscriptions
     }
 
     /// What went wrong with it, most serious first. None of a client that did all it should.
@@ -180,6 +215,8 @@ impl Report {
     /// | received messages were left unhandled at the end | `lost` | 1 |
     /// | a handler, pub function or dead-letter function failed or panicked | `failures` | 1 |
     /// | a subscription was refused | `subscription refused` | 1 |
+    /// | a subscription was granted with a lower quality of service than asked for | `subscription lowered` | 1 |
+    /// | the same, under [`OnLowered::Accept`](crate::OnLowered::Accept) | `subscription lowered` | 0: the program chose it |
     /// | messages expired ([`max_age`](crate::ClientSpec::max_age)), were dropped for newer ones ([`DropOldest`](crate::OutboxOverflow::DropOldest)), or not repeated ([`OnlyWithSession`](crate::Replay::OnlyWithSession)) | `lost` | 0: the program chose it |
     /// | messages matched no handler | `unmatched` | 0 |
     /// | connections were lost and came back, attempts failed and a later one did not | `losses`, `failed attempts`, "flapped" | 0 |

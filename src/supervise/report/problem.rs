@@ -21,6 +21,8 @@ use crate::supervise::{outcome::Outcome, report::ClientReport};
 /// | [`CutOff`](Self::CutOff) | no: QoS 0 promises no more |
 /// | [`DroppedByPolicy`](Self::DroppedByPolicy) | no: the program chose it |
 /// | [`Unmatched`](Self::Unmatched) | no: the handlers' filters were chosen |
+/// | [`SubscriptionLowered`](Self::SubscriptionLowered) | yes |
+/// | [`LoweredByChoice`](Self::LoweredByChoice) | no: the program chose it |
 /// | [`Flapped`](Self::Flapped) | no: it recovered, and what was lost meanwhile is counted above |
 ///
 /// ```
@@ -62,6 +64,10 @@ pub enum ClientProblem {
     FunctionFailed,
     /// The broker refused a subscription.
     SubscriptionRefused,
+    /// The broker granted a subscription with a lower quality of service than asked for.
+    SubscriptionLowered,
+    /// The same, and the spec accepts it ([`OnLowered::Accept`](crate::OnLowered::Accept)).
+    LoweredByChoice,
     /// It lost its connection at least three times within a minute.
     Flapped,
     /// QoS 0 messages [`failed`](crate::Ledger::failed): their connection broke while they were
@@ -76,7 +82,7 @@ pub enum ClientProblem {
 }
 
 /// All of them, in the order in which they are named.
-pub(super) const ALL: [ClientProblem; 15] = [
+pub(super) const ALL: [ClientProblem; 17] = [
     ClientProblem::Abandoned,
     ClientProblem::Panicked,
     ClientProblem::GaveUp,
@@ -88,6 +94,8 @@ pub(super) const ALL: [ClientProblem; 15] = [
     ClientProblem::LeftUnhandled,
     ClientProblem::FunctionFailed,
     ClientProblem::SubscriptionRefused,
+    ClientProblem::SubscriptionLowered,
+    ClientProblem::LoweredByChoice,
     ClientProblem::Flapped,
     ClientProblem::CutOff,
     ClientProblem::DroppedByPolicy,
@@ -100,7 +108,11 @@ impl ClientProblem {
     pub fn costs_code(self) -> bool {
         !matches!(
             self,
-            Self::Flapped | Self::CutOff | Self::DroppedByPolicy | Self::Unmatched
+            Self::LoweredByChoice
+                | Self::Flapped
+                | Self::CutOff
+                | Self::DroppedByPolicy
+                | Self::Unmatched
         )
     }
 
@@ -118,6 +130,8 @@ impl ClientProblem {
             Self::LeftUnhandled => "left messages unhandled",
             Self::FunctionFailed => "with failing functions",
             Self::SubscriptionRefused => "with refused subscriptions",
+            Self::SubscriptionLowered => "with lowered subscriptions",
+            Self::LoweredByChoice => "with lowered subscriptions, accepted",
             Self::Flapped => "flapped",
             Self::CutOff => "cut off at QoS 0",
             Self::DroppedByPolicy => "dropped messages by policy",
@@ -135,7 +149,8 @@ impl ClientProblem {
             Outcome::Refused { .. }
             | Outcome::NotMqtt { .. }
             | Outcome::Certificate { .. }
-            | Outcome::SubscriptionRefused { .. } => Some(Self::Refused),
+            | Outcome::SubscriptionRefused { .. }
+            | Outcome::SubscriptionLowered { .. } => Some(Self::Refused),
             Outcome::Failed { .. } => Some(Self::Failed),
         }
     }
@@ -157,6 +172,12 @@ impl ClientProblem {
             Self::LeftUnhandled => client.unhandled > 0,
             Self::FunctionFailed => client.failures() > 0 || client.first_failure.is_some(),
             Self::SubscriptionRefused => !client.refused_subscriptions.is_empty(),
+            Self::SubscriptionLowered => {
+                !client.accepts_lowered && !client.lowered_subscriptions.is_empty()
+            }
+            Self::LoweredByChoice => {
+                client.accepts_lowered && !client.lowered_subscriptions.is_empty()
+            }
             Self::Flapped => client.flapped,
             Self::CutOff => unpromised.cut_off > 0,
             Self::DroppedByPolicy => {

@@ -253,6 +253,18 @@ fn details(client: &ClientReport) -> Vec<String> {
         let n = refused.len() - DETAIL_LINES;
         lines.push(format!("… and {n} more subscriptions refused"));
     }
+    let lowered = &client.lowered_subscriptions;
+    for it in lowered.iter().take(DETAIL_LINES) {
+        let filter = one_line(&it.filter, usize::MAX);
+        let (asked, granted) = (u8::from(it.asked), u8::from(it.granted));
+        lines.push(format!(
+            "subscription lowered: {filter} (asked for QoS {asked}, granted QoS {granted})"
+        ));
+    }
+    if lowered.len() > DETAIL_LINES {
+        let n = lowered.len() - DETAIL_LINES;
+        lines.push(format!("… and {n} more subscriptions lowered"));
+    }
     if client.stats.unmatched > 0 {
         let n = client.stats.unmatched;
         lines.push(format!("unmatched: {n}, no handler's filter matches them"));
@@ -311,6 +323,8 @@ mod tests {
             is_id_contested: false,
             first_failure: None,
             refused_subscriptions: Vec::new(),
+            lowered_subscriptions: Vec::new(),
+            accepts_lowered: false,
         }
     }
 
