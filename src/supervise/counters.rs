@@ -64,7 +64,7 @@ counters! {
     /// Messages that no handler's filter matched.
     unmatched,
     /// QoS 0 messages dropped because the client's share of the queue was full, in
-        /// messages or in bytes.
+    /// messages or in bytes.
     dropped,
     /// QoS 2 messages that the broker repeated: they were delivered before and are not again.
     repeated,
