@@ -31,6 +31,9 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// How long the first count of what was left out waits for more.
 const FIRST_COUNT: Duration = Duration::from_secs(1);
 
+/// How far the counts of one kind are apart.
+const COUNTS_APART: Duration = Duration::from_secs(10);
+
 /// What a line is about: `what` happened at `place`, for the reason in `text`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct About<'a> {
@@ -157,6 +160,8 @@ pub(crate) struct Rest {
     pub(crate) level: log::Level,
     /// What all of them say.
     pub(crate) gist: String,
+    /// When the first of them was left out.
+    pub(crate) since: Instant,
     pub(crate) lines: u64,
     pub(crate) clients: HashSet<Arc<str>>,
 }
@@ -187,12 +192,13 @@ impl Crowd {
         }
         if window.written < MOST_LINES {
             window.written += 1;
-            window.count_at = now + FIRST_COUNT;
+            window.count_at = window.count_at.max(now + FIRST_COUNT);
             return true;
         }
         let rest = window.rest.get_or_insert_with(|| Rest {
             level,
             gist: about.gist(),
+            since: now,
             lines: 0,
             clients: HashSet::new(),
         });
@@ -208,20 +214,20 @@ impl Crowd {
             if now >= window.count_at {
                 if let Some(rest) = window.rest.take() {
                     due.push(rest);
-                    window.count_at = window.began + WINDOW;
+                    window.count_at = now + COUNTS_APART;
                 }
             }
         }
         // What has been quiet for a while is forgotten, so that no number of kinds adds up.
         self.kinds
             .retain(|_, window| window.rest.is_some() || !window.is_over(now));
-        due
+        in_order(due)
     }
 
     /// All counts, at the end.
     pub(crate) fn all(&mut self) -> Vec<Rest> {
         let windows = self.kinds.drain().map(|(_, window)| window);
-        windows.filter_map(|window| window.rest).collect()
+        in_order(windows.filter_map(|window| window.rest).collect())
     }
 
     /// When a count is to be written next.
@@ -229,6 +235,11 @@ impl Crowd {
         let waiting = self.kinds.values().filter(|window| window.rest.is_some());
         waiting.map(|window| window.count_at).min()
     }
+}
+
+fn in_order(mut rest: Vec<Rest>) -> Vec<Rest> {
+    rest.sort_by_key(|it| it.since);
+    rest
 }
 
 impl Window {
@@ -340,7 +351,7 @@ mod tests {
             assert!(!line(&mut crowd, n % 10, begin + 5 * SECOND));
         }
         assert!(crowd.due(begin + 10 * SECOND).is_empty());
-        let due = crowd.due(begin + WINDOW);
+        let due = crowd.due(begin + FIRST_COUNT + COUNTS_APART);
         assert_eq!(
             due[0].to_string(),
             "10 more clients, 20 lines: disconnected from h:1: closed"

@@ -178,14 +178,17 @@ impl Row {
     }
 
     /// The clients that have no row of their own.
-    fn of_others(clients: &[&ClientReport]) -> Self {
+    fn of_others(clients: &[&ClientReport], are_all: bool) -> Self {
         let mut stats = Stats::default();
         for client in clients {
             stats += client.stats;
         }
         let n = clients.len();
         Self {
-            name: format!("{n} other{}", plural(n)),
+            name: match are_all {
+                true => format!("{n} clients"),
+                false => format!("{n} other{}", plural(n)),
+            },
             broker: String::new(),
             stats,
             last_cause: "-".to_owned(),
@@ -202,7 +205,7 @@ fn table(
 ) -> fmt::Result {
     let mut rows: Vec<Row> = shown.iter().map(|client| Row::of(client)).collect();
     if !others.is_empty() {
-        rows.push(Row::of_others(others));
+        rows.push(Row::of_others(others, shown.is_empty()));
     }
     let width = |header: &str, cell: fn(&Row) -> &str| {
         let cells = rows.iter().map(|row| cell(row).chars().count());
