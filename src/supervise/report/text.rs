@@ -160,19 +160,19 @@ struct Row {
 impl Row {
     fn of(client: &ClientReport) -> Self {
         let cause = client.last_cause().map(ToString::to_string);
-        let last_cause = cause.map_or("-".to_owned(), |it| one_line(&it, CELL_CHARACTERS));
-        let outcome = one_line(&client.outcome.to_string(), usize::MAX);
-        // Most outcomes end with their cause, which stands beside it.
-        let outcome = match outcome.strip_suffix(&last_cause) {
-            Some(outcome) if outcome.ends_with(": ") => outcome.trim_end_matches(": ").to_owned(),
-            _ => outcome,
+        let outcome = client.outcome.to_string();
+        let last_cause = match cause {
+            None => "-".to_owned(),
+            // Most outcomes end with their cause, which stands beside it then.
+            Some(cause) if outcome.ends_with(&cause) => "see outcome".to_owned(),
+            Some(cause) => one_line(&cause, CELL_CHARACTERS),
         };
         Self {
             name: one_line(&client.name, usize::MAX),
             broker: one_line(&client.broker, usize::MAX),
             stats: client.stats,
             last_cause,
-            outcome,
+            outcome: one_line(&outcome, usize::MAX),
             details: details(client),
         }
     }
