@@ -60,6 +60,7 @@ mod receipts_waited_for;
 mod refusals;
 mod refused_subscription;
 mod retry;
+mod rumqttc_contract;
 mod scale;
 mod scale_pace;
 mod secrets;
