@@ -115,8 +115,9 @@
 //!   [`Message::duplicate`] set: handlers must bear that.
 //! - The order of messages is kept for each client and topic, unless
 //!   [`FleetBuilder::unordered`] gives it up.
-//! - QoS 0 may be lost: each client has an equal share of [`FleetBuilder::queue_capacity`], and
-//!   what exceeds it is dropped and counted in [`Stats::dropped`]. QoS 1 and 2 are always taken.
+//! - QoS 0 may be lost: each client has an equal share of [`FleetBuilder::queue_capacity`] and of
+//!   [`FleetBuilder::queue_bytes`], and what exceeds one of them is dropped and counted in
+//!   [`Stats::dropped`]. QoS 1 and 2 are always taken.
 //! - An error or a panic of a handler is logged and counted; see [`OnFailure`].
 //!
 //! Without a handler there are no workers, and [`Fleet::messages`] has what was received. If
@@ -211,16 +212,17 @@
 //! | what fails | what follows | where it shows |
 //! |---|---|---|
 //! | a spec, a limit, a thread | nothing runs | [`StartError`] from [`FleetBuilder::start`] |
-//! | an attempt, a connection | retry | [`StateChange`], [`Stats`] |
+//! | an attempt, a connection | retry | [`StateChange`], [`Stats`], [`Client::last_cause`] |
 //! | all attempts of an outage; a refusal | that client ends | [`Outcome`], in the [`Report`] |
 //! | a subscription | the client runs on without it, or ends ([`RefusedSubscription`]) | [`Cause::SubscriptionRefused`], [`ClientReport::refused_subscriptions`] |
+//! | a subscription, granted with a lower QoS than asked for | the client runs on with less, or ends ([`OnLowered`]) | [`Cause::SubscriptionLowered`], [`ClientReport::lowered_subscriptions`] |
 //! | a handler, a pub function, by error or panic | [`OnFailure`] | [`Stats`], [`Failure`] in the report |
 //! | the state callback, by panic | nothing | the log |
 //! | a client's own thread, by panic | that client ends | [`Outcome::Panicked`] |
 //!
 //! Panics are caught where they unwind; with `panic = "abort"` they end the process.
-//! [`Report::exit_code`] is 1 if a client ended without being stopped, a handler or pub function
-//! failed, a subscription was refused, or a thread was abandoned; else 0. [`Error`] has a variant
+//! [`Report::exit_code`] is 1 if anything was lost against a promise or left undone, by the table in
+//! its documentation; else 0. [`Error`] has a variant
 //! for each error of a [`Fleet`] and its clients, so that one `?` serves a whole program.
 //!
 //! # Log levels
@@ -267,9 +269,10 @@
 //!
 //! # Features
 //!
-//! All are off by default.
+//! All are off by default. Without any, a broker is `mqtt://host:port` (also written `tcp://`) or
+//! `unix:///path`; [`Broker`] lists all schemes.
 //!
-//! - `tls`: `mqtts://`, by rustls with ring. No provider of the process is set or used.
+//! - `tls`: `mqtts://` (also `ssl://`, `tls://`, `mqtt+ssl://`), by rustls with ring. No provider of the process is set or used.
 //! - `websocket`: `ws://`, and with `tls` also `wss://`.
 //! - `serde`: [`ClientSpec`], [`Copies`] and the types of their settings can be serialised and
 //!   deserialised: their data, not their functions. A password is never written.
@@ -299,6 +302,7 @@ pub use client::{
     copies::Copies,
     error::{SubscribeError, SubscribeErrorKind},
     handle::Client,
+    next::{NextConnection, NextConnections},
     spec::ClientSpec,
 };
 pub use fleet::{
@@ -319,7 +323,7 @@ pub use receive::{
 };
 pub use spec::{
     broker::{Broker, BrokerError},
-    outbox::{Offline, OutboxOverflow, RefusedSubscription, Replay},
+    outbox::{Offline, OnLowered, OutboxOverflow, RefusedSubscription, Replay},
     qos::{InvalidQoS, QoS},
     retry::Retry,
     settings::Session,
@@ -334,7 +338,7 @@ pub use supervise::{
     ledger::Ledger,
     limits::Resource,
     outcome::{Failure, FailureKind, Outcome},
-    report::{ClientReport, Report},
+    report::{ClientProblem, ClientReport, LoweredSubscription, Report},
     signal::SignalError,
     state::{ClientState, StateChange, StateChanges},
     status::WaitError,

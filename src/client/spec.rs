@@ -10,7 +10,7 @@ use crate::{
     spec::{
         broker::Broker,
         credentials::{Credentials, PasswordPlace},
-        outbox::{Offline, OutboxOverflow, RefusedSubscription, Replay},
+        outbox::{Offline, OnLowered, OutboxOverflow, RefusedSubscription, Replay},
         qos::QoS,
         retry::Retry,
         settings::{Birth, Session, Settings},
@@ -328,6 +328,14 @@ impl ClientSpec {
     #[must_use]
     pub fn refused_subscription(mut self, refused: RefusedSubscription) -> Self {
         self.settings.refused_subscription = refused;
+        self
+    }
+
+    /// What the client does when the broker grants a subscription with a lower quality of service
+    /// than asked for. Defaults to [`OnLowered::Continue`].
+    #[must_use]
+    pub fn lowered_subscription(mut self, lowered: OnLowered) -> Self {
+        self.settings.lowered_subscription = lowered;
         self
     }
 

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, atomic::AtomicBool},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -13,6 +13,7 @@ use crate::{
     client::{
         clients::{Clients, StopHandle, UnknownClient},
         handle::Client,
+        next::NextConnections,
     },
     fleet::{bill::ThreadBill, builder::FleetBuilder},
     receive::{message::Message, messages::Messages, worker::Busy},
@@ -22,7 +23,7 @@ use crate::{
         signal::{self, OnSignal, SignalError},
         state::{Announced, StateChanges},
         status::WaitError,
-        stop::deadline_after,
+        stop::time_left,
         thread::{Thread, Watch},
     },
 };
@@ -193,7 +194,9 @@ impl Fleet {
         self.lateness.read()
     }
 
-    /// Waits until every client is connected or has been seen connected in turn.
+    /// Waits until every client is connected or has been seen connected in turn, as far as they
+    /// know: see [`Client::wait_connected`]. Behind a restart of the broker use
+    /// [`Fleet::next_connections`].
     ///
     /// # Errors
     ///
@@ -202,13 +205,22 @@ impl Fleet {
         self.wait_each(timeout, Client::wait_connected)
     }
 
-    /// Waits until every client is connected and has the broker's answer to all subscriptions.
+    /// Waits until every client is connected and has the broker's answer to all subscriptions, as
+    /// far as they know: see [`Client::wait_subscribed`]. Behind a restart of the broker use
+    /// [`Fleet::next_connections`].
     ///
     /// # Errors
     ///
     /// The time was over, or a client has ended: the error names it.
     pub fn wait_subscribed(&self, timeout: Duration) -> Result<(), WaitError> {
         self.wait_each(timeout, Client::wait_subscribed)
+    }
+
+    /// Marks the connections that there are, so that [`NextConnections::wait_connected`] and
+    /// [`NextConnections::wait_subscribed`] can wait for newer ones. To be called before whatever
+    /// ends the current ones.
+    pub fn next_connections(&self) -> NextConnections {
+        NextConnections::new(self.clients.iter().map(Client::next_connection))
     }
 
     /// Waits until every client has ended.
@@ -227,11 +239,7 @@ impl Fleet {
         timeout: Duration,
         wait: impl Fn(&Client, Duration) -> Result<(), WaitError>,
     ) -> Result<(), WaitError> {
-        let deadline = deadline_after(timeout);
-        let left = || match deadline {
-            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-            None => Duration::MAX,
-        };
+        let left = time_left(timeout);
         self.clients
             .iter()
             .try_for_each(|client| wait(client, left()))

@@ -2,9 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::supervise::{
-    cause::{Cause, Refusal},
-    state::ClientState,
+use crate::{
+    spec::qos::QoS,
+    supervise::{
+        cause::{Cause, Refusal},
+        state::ClientState,
+    },
 };
 
 /// How a client ended.
@@ -55,6 +58,16 @@ pub enum Outcome {
         /// The filter that was refused.
         filter: String,
     },
+    /// The broker granted a subscription with a lower quality of service than asked for, and the
+    /// spec says that this ends the client.
+    SubscriptionLowered {
+        /// The filter.
+        filter: String,
+        /// What was asked for.
+        asked: QoS,
+        /// What was granted.
+        granted: QoS,
+    },
     /// A handler or pub function failed, and the policy was to stop for it.
     Failed {
         /// What failed.
@@ -89,6 +102,18 @@ impl fmt::Display for Outcome {
             Self::NotMqtt { last_error } | Self::Certificate { last_error } => last_error.fmt(f),
             Self::SubscriptionRefused { filter } => {
                 write!(f, "the broker refused the subscription to {filter}")
+            }
+            Self::SubscriptionLowered {
+                filter,
+                asked,
+                granted,
+            } => {
+                let (asked, granted) = (u8::from(*asked), u8::from(*granted));
+                write!(
+                    f,
+                    "the broker lowered the subscription to {filter}: asked for QoS {asked}, \
+                     granted QoS {granted}"
+                )
             }
             Self::Failed { failure } => write!(f, "stopped because {failure}"),
             Self::Panicked { message } => write!(f, "panicked: {message}"),

@@ -31,7 +31,7 @@
 //! | what | by |
 //! |---|---|
 //! | CONNECT refused, answered late, never, or with garbage | [`TestBroker::on_connect`], [`TestBroker::on_connect_raw`] |
-//! | SUBSCRIBE refused, or never answered | [`TestBroker::fail_subscribe`], [`TestBroker::never_suback`] |
+//! | SUBSCRIBE refused, granted with less, or never answered | [`TestBroker::fail_subscribe`], [`TestBroker::lower_subscribe`], [`TestBroker::never_suback`] |
 //! | PINGREQ answered late or never | [`TestBroker::on_ping`] |
 //! | PUBACK, PUBREC, PUBCOMP late, never, or in the wrong order | [`TestBroker::hold_acks`], [`TestBroker::release_acks_reversed`] |
 //! | any packet twice | [`TestBroker::send_twice`] |

@@ -14,7 +14,10 @@ use crate::{
         message::{Item, Progress},
         outbox::network_side::{Beginning, Settled},
     },
-    supervise::{cause::Cause, state::ClientState},
+    supervise::{
+        cause::Cause,
+        state::{ClientState, Numbered},
+    },
 };
 
 /// The standard does not have SUBSCRIBE repeated, so that an unanswered one stays unanswered.
@@ -35,6 +38,7 @@ impl Network {
             Err(cause) if !self.core.stop.is_raised() => Some(cause),
             _ => None,
         };
+        let is_stable = self.answered && since.elapsed() >= self.attempts.stable_after();
         if let Some(cause) = &lost {
             // Before anything else: nobody may believe in this connection any longer.
             self.core.outbox.lost();
@@ -42,21 +46,40 @@ impl Network {
                 cause: cause.clone(),
             });
             self.core.counters.losses.increment();
-            log::warn!(
-                "client {}: disconnected from {}: {cause}",
-                self.core.name,
-                self.core.status.broker()
-            );
+            self.log_loss(cause, is_stable);
         }
         self.hang_up(said_goodbye);
         match lost {
             None => After::Pause(Duration::ZERO..=Duration::ZERO),
-            Some(_) if self.answered && since.elapsed() >= self.attempts.stable_after() => {
+            Some(_) if is_stable => {
                 self.brokers.lost_stable();
                 After::Pause(self.attempts.lost_stable())
             }
             Some(cause) => self.attempt_failed(cause),
         }
+    }
+
+    /// The one line of a loss: also of one that is a failed attempt, because the connection was
+    /// not stable yet.
+    fn log_loss(&self, cause: &Cause, is_stable: bool) {
+        let attempt = Numbered(self.attempts.current(), self.attempts.limit());
+        let attempt = match is_stable {
+            true => String::new(),
+            false => format!(" (before it was stable: attempt {attempt} failed)"),
+        };
+        let hint = match self.core.status.closes_again_and_again() {
+            true => format!(
+                "; the broker closes each connection soon after CONNACK: another client may use \
+                 the client id {:?}",
+                self.core.client_id
+            ),
+            false => String::new(),
+        };
+        log::warn!(
+            "client {}: disconnected from {}: {cause}{attempt}{hint}",
+            self.core.name,
+            self.core.status.broker()
+        );
     }
 
     /// What a new connection begins with.

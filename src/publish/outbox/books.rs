@@ -15,7 +15,7 @@ use crate::{
         window::{Ahead, MOST_BIRTHS, Window},
     },
     spec::{outbox::Replay, qos::QoS},
-    supervise::ledger::Ledger,
+    supervise::ledger::{Ledger, Unpromised},
 };
 
 /// What the network thread does.
@@ -53,6 +53,7 @@ pub(super) struct Books {
     pub(super) birth_due: Option<QoS>,
     pub(super) slots: Slots,
     pub(super) ledger: Ledger,
+    pub(super) unpromised: Unpromised,
     /// To be dropped when the lock is given back.
     pub(super) spent: Spent,
 }
@@ -187,6 +188,7 @@ impl Books {
     /// A publish was given to the encoder under this identifier.
     pub(super) fn out(&mut self, packet_id: u16, stub: Stub, written: Fate) {
         if packet_id == 0 {
+            self.unpromised.cut_off += u64::from(written == Fate::ConnectionLost);
             return self.end_stub(stub, written);
         }
         // Only QoS 2 keeps a copy.
@@ -280,7 +282,12 @@ impl Books {
                     };
                     self.publishes.put_back(message, stub);
                 }
-                flying => self.end_flying(flying, Fate::SessionLost),
+                flying => {
+                    // A birth message is nobody's.
+                    let is_chosen = replay == Replay::OnlyWithSession && flying.slot.is_some();
+                    self.unpromised.not_repeated += u64::from(is_chosen);
+                    self.end_flying(flying, Fate::SessionLost);
+                }
             }
         }
     }
