@@ -14,7 +14,7 @@ use crate::{
         message::{Item, Progress},
         outbox::{
             network_side::{Beginning, Settled},
-            suspicion::{ClosedOn, Ended, Verdict},
+            suspicion::{Ended, Verdict},
         },
     },
     supervise::{cause::Cause, state::ClientState},
@@ -35,12 +35,13 @@ impl Network {
     pub(super) fn session(&mut self, session_present: bool) -> After {
         let since = Instant::now();
         self.begin(session_present);
-        let ended = self.iterate();
+        let ended = self.iterate(since);
         let said_goodbye = ended.is_ok();
         let lost = match ended {
             Err(cause) if !self.core.stop.is_raised() => Some(cause),
             _ => None,
         };
+        let is_stable = self.is_stable(since);
         if let Some(cause) = &lost {
             // Before anything else: nobody may believe in this connection any longer.
             self.core.outbox.lost();
@@ -48,72 +49,34 @@ impl Network {
                 cause: cause.clone(),
             });
             self.core.counters.losses.increment();
-            log::warn!(
-                "client {}: disconnected from {}: {cause}",
-                self.core.name,
-                self.core.status.broker()
-            );
         }
         let verdict = self.hang_up(said_goodbye, lost.as_ref());
-        self.tell_given_up(&verdict);
         let Some(cause) = lost else {
             return After::Pause(Duration::ZERO..=Duration::ZERO);
         };
-        let is_old = self.answered && since.elapsed() >= self.attempts.stable_after();
         // One that ends as the one before did is not stable, however long that took.
-        let is_again = verdict.is_again || self.is_packet_again(&cause);
-        if verdict.is_given_up || is_old && !is_again {
+        let is_again = verdict.is_again | self.is_packet_again(&cause);
+        let is_stable = is_stable && !is_again || verdict.is_given_up;
+        let cause = self.closed_on(&verdict).unwrap_or(cause);
+        self.log_loss(&cause, is_stable);
+        if verdict.is_given_up {
+            self.tell_given_up(&cause);
+        }
+        if is_stable {
             self.brokers.lost_stable();
             return After::Pause(self.attempts.lost_stable());
         }
-        self.attempt_failed(match self.closed_on(verdict) {
-            Some(closed_on) => closed_on,
-            None => cause,
-        })
+        self.attempt_failed(cause)
     }
 
-    /// Whether the connection before ended on the same packet of the broker: it may send it again and
-    /// again.
-    fn is_packet_again(&mut self, cause: &Cause) -> bool {
-        let packet = match cause {
-            Cause::TooLarge { .. } | Cause::Protocol { .. } => Some(cause.clone()),
-            _ => None,
-        };
-        let before = std::mem::replace(&mut self.ended_on, packet);
-        self.ended_on.is_some() && self.ended_on == before
-    }
-
-    /// The cause that names the message on which the broker has closed, if it was one.
-    fn closed_on(&self, verdict: Verdict) -> Option<Cause> {
-        let ClosedOn { topic, times } = verdict.closed_on?;
-        let topic = topic.or_else(|| self.birth.as_ref().map(|(topic, _)| topic.clone()))?;
-        Some(Cause::ClosedOn { topic, times })
-    }
-
-    /// Tells of a message that was given up.
-    fn tell_given_up(&self, verdict: &Verdict) {
-        let Some(ClosedOn { topic, times }) = &verdict.closed_on else {
-            return;
-        };
-        if verdict.is_given_up {
-            self.core.counters.given_up.increment();
-            log::error!(
-                "client {}: the broker closed the connection {times} times in a row on a message to {:?}, \
-                 which is given up now (see `max_closes`): it may be too large for the broker, or not allowed",
-                self.core.name,
-                topic.as_deref().unwrap_or_default()
-            );
-        }
+    fn is_stable(&self, since: Instant) -> bool {
+        self.answered && since.elapsed() >= self.attempts.stable_after()
     }
 
     /// What a new connection begins with.
     fn begin(&mut self, session_present: bool) {
         self.core.counters.connects.increment();
-        log::debug!(
-            "client {}: connected to {}",
-            self.core.name,
-            self.core.status.broker()
-        );
+        self.log_connect();
         // What was under way belongs to the session of the broker that it was sent to.
         let is_ours = self.brokers.connected() && session_present;
         match is_ours {
@@ -151,7 +114,7 @@ impl Network {
     }
 
     /// The loop over `Connection::iter()`. `Ok` once DISCONNECT is written.
-    fn iterate(&mut self) -> Result<(), Cause> {
+    fn iterate(&mut self, since: Instant) -> Result<(), Cause> {
         let mut leaving = false;
         let mut patience = MOST_WAKE_UPS_FOR_A_BELL;
         let mut answers_by = self.answers_by()?;
@@ -204,6 +167,10 @@ impl Network {
                         self.link.grow(growth, receives_qos2);
                         continue;
                     }
+                    Settled::Born { packet_id } => {
+                        self.link.bear(packet_id);
+                        continue;
+                    }
                 }
             }
             self.feed()?;
@@ -225,6 +192,10 @@ impl Network {
                     self.moments
                         .for_acknowledgements(outbox, progress, acknowledged);
                 }
+            }
+            self.core.log.write_counts();
+            if self.outage.is_some() && self.is_stable(since) {
+                self.log_stable();
             }
             answers_by = self.answers_by()?;
         }

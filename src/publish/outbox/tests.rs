@@ -86,6 +86,7 @@ fn settle(outbox: &Outbox, steps: Vec<Progress>) -> Option<Vec<(Item, Option<Stu
             panic!("no broker of these tests closes on a message")
         }
         Settled::Outgrown(_) => panic!("the windows of these tests are small"),
+        Settled::Born { .. } => panic!("no birth message waits in these tests"),
     }
 }
 

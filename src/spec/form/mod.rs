@@ -13,7 +13,7 @@ use crate::spec::{
         message::MessageForm,
         topic::Subscription,
     },
-    outbox::{Offline, OutboxOverflow, RefusedSubscription, Replay},
+    outbox::{Offline, OnLowered, OutboxOverflow, RefusedSubscription, Replay},
     retry::Retry,
     settings::{Session, Settings},
     tls::Tls,
@@ -59,6 +59,7 @@ pub(crate) struct Form {
     max_closes: Option<u32>,
     replay: Option<Replay>,
     refused_subscription: Option<RefusedSubscription>,
+    lowered_subscription: Option<OnLowered>,
 }
 
 impl Form {
@@ -95,6 +96,10 @@ impl Form {
         set(
             &mut settings.refused_subscription,
             self.refused_subscription,
+        );
+        set(
+            &mut settings.lowered_subscription,
+            self.lowered_subscription,
         );
         settings
     }
@@ -139,6 +144,8 @@ pub(crate) struct Written<'a> {
     replay: Option<Replay>,
     #[serde(skip_serializing_if = "Option::is_none")]
     refused_subscription: Option<RefusedSubscription>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lowered_subscription: Option<OnLowered>,
     // Values come before tables: formats such as TOML need it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subscribe: Vec<Subscription>,
@@ -178,6 +185,7 @@ impl<'a> Written<'a> {
             ),
             replay: other(outbox.replay, usual_outbox.replay),
             refused_subscription: other(settings.refused_subscription, usual.refused_subscription),
+            lowered_subscription: other(settings.lowered_subscription, usual.lowered_subscription),
             subscribe: settings
                 .subscriptions
                 .iter()
