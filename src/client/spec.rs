@@ -258,8 +258,8 @@ impl ClientSpec {
         self
     }
 
-    /// How long one attempt may take, from TCP to CONNACK, and how long the broker may not read
-    /// what is sent. Whole seconds, rounded up, at least 1 s. Defaults to 5 s.
+    /// How long one attempt may take, from TCP to CONNACK, and how long the broker may read nothing of
+    /// what is sent: a line that moves has as long as it takes. Whole seconds, rounded up, at least 1 s. Defaults to 5 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = timeout;
@@ -307,7 +307,7 @@ impl ClientSpec {
     }
 
     /// How old a message may get before it is sent: an older one ends as expired. It is noticed
-    /// when its turn comes, when room is needed, and at each attempt to connect. A message that
+    /// on time, also while the client is not connected. A message that
     /// was sent is repeated however old. Defaults to no limit.
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {

@@ -102,10 +102,10 @@ pub enum Cause {
         /// The operating system's text.
         message: String,
     },
-    /// A keep alive ping was not answered in time.
+    /// A keep alive ping was not answered in time, and no piece of a packet came either.
     #[error("the broker did not answer the keep alive ping")]
     KeepAlive,
-    /// The broker did not read what was sent for as long as the connect timeout.
+    /// The broker read nothing of what was sent for as long as the connect timeout.
     #[error("the broker does not read")]
     WriteTimeout,
     /// A packet that the standard does not allow here, or that cannot be decoded.

@@ -1,9 +1,9 @@
 //! The network thread of one client: connect, iterate, count, pause, and end with an outcome.
 //!
-//! It blocks on nothing but rumqttc's `Connection::iter().next()`, a name look-up, the user's
-//! credentials function or password file, a pause that the stop signal ends, a moment of 200 µs at
-//! most for what is about to be sent, and, after DISCONNECT, the broker's closing of the connection
-//! for 100 ms at most.
+//! It blocks on nothing but rumqttc's `Connection::iter().next()` (or its twin with a timer,
+//! `recv_timeout`, where there is a deadline), a name look-up, the user's credentials function or
+//! password file, a pause that the stop signal ends, a moment of 200 µs at most for what is about to
+//! be sent, and, after DISCONNECT, the broker's closing of the connection for 100 ms at most.
 
 mod connection;
 mod events;

@@ -31,8 +31,7 @@ impl Network {
     pub(super) fn tell_given_up(&self, cause: &Cause) {
         self.core.counters.given_up.increment();
         log::error!(
-            "client {}: {cause}: that message is given up (see `max_closes`); it may be too large for \
-             the broker, or not allowed",
+            "client {}: a message is given up: {cause}",
             self.core.name
         );
     }
