@@ -35,8 +35,9 @@ use crate::{
         ledger::Ledger,
         outcome::{Failure, Outcome},
         state::ClientState,
-        status::{Status, WaitError},
+        status::Status,
         stop::{StopSignal, deadline_after},
+        wait::WaitError,
     },
 };
 

@@ -22,9 +22,9 @@ use crate::{
         lateness::{Lateness, LatenessMeter},
         signal::{self, OnSignal, SignalError},
         state::{Announced, StateChanges},
-        status::WaitError,
         stop::time_left,
         thread::{Thread, Watch},
+        wait::WaitError,
     },
 };
 

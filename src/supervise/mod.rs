@@ -18,3 +18,4 @@ pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod thread;
+pub(crate) mod wait;

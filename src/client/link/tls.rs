@@ -6,13 +6,18 @@ use rustls::{AlertDescription, CertificateError};
 
 use crate::{client::tls::Unacceptable, supervise::cause::Cause};
 
+/// What to do where a ClientHello was not understood.
+const NO_TLS: &str =
+    "if no TLS is spoken there, use mqtt:// (ws:// for a WebSocket), or another port";
+
 /// TLS did not come about.
 pub(super) fn handshake(address: String, error: &(dyn Error + 'static)) -> Cause {
     match within(&address, error) {
         Some(cause) => cause,
+        // The peer closed or broke the connection in the handshake.
         None => Cause::Tls {
             address,
-            message: error.to_string(),
+            message: format!("{error}: {NO_TLS}"),
         },
     }
 }
@@ -38,7 +43,10 @@ fn cause(address: String, error: &rustls::Error) -> Cause {
         Some(message) => Cause::Certificate { address, message },
         None => Cause::Tls {
             address,
-            message: error.to_string(),
+            message: match error {
+                rustls::Error::InvalidMessage(_) => format!("its answer is not TLS: {NO_TLS}"),
+                other => other.to_string(),
+            },
         },
     }
 }
