@@ -66,6 +66,7 @@ mod refusals;
 mod refused_subscription;
 mod report_problems;
 mod retry;
+mod rumqttc_contract;
 mod scale;
 mod scale_pace;
 mod secrets;
