@@ -226,7 +226,7 @@ fn print_all() -> i32 {
         format!("password = \"\"\"\n{SECRET}\n{SECRET}\"\""),
         format!("password = '''{SECRET}\n"),
         format!("password : {SECRET}"),
-        format!("{SECRET}"),
+        SECRET.to_owned(),
         format!("{SECRET} = "),
         format!("[{SECRET}"),
         format!("[[{SECRET}]]\na = 1"),

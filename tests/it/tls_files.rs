@@ -19,6 +19,7 @@ use crate::support::certificates::Certificates;
 use crate::support::fleet::{PATIENCE, outcome_of, quick_retry, start};
 use crate::support::leaks::assert_hidden;
 use crate::support::mosquitto::Mosquitto;
+use crate::support::silent::Silent;
 
 const V1: &str = include_str!("tls_files/v1.pem");
 const V1_KEY: &str = include_str!("tls_files/v1.key");
@@ -306,20 +307,15 @@ fn a_port_without_tls_is_told_in_words() {
     let Some(broker) = Mosquitto::start() else {
         return;
     };
-    let http = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = http.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        use std::io::Write;
-        for stream in http.incoming().flatten() {
-            let _ = (&stream).write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n");
+    Silent::serve(b"HTTP/1.0 400 Bad Request\r\n\r\n", |silent| {
+        let answers = [(silent.addr().port(), "is not TLS"), (broker.port(), "")];
+        for (port, said) in answers {
+            let url = format!("mqtts://127.0.0.1:{port}");
+            let outcome = outcome_of(spec(url, Tls::ca_file(&ca.file))).to_string();
+            assert!(outcome.contains(said), "{outcome}");
+            for riddle in ["Invalid", "Alert", "Other", "UnexpectedEof", "{", "Some("] {
+                assert!(!outcome.contains(riddle), "{riddle}: {outcome}");
+            }
         }
     });
-    for (port, said) in [(port, "is not TLS"), (broker.port(), "")] {
-        let url = format!("mqtts://127.0.0.1:{port}");
-        let outcome = outcome_of(spec(url, Tls::ca_file(&ca.file))).to_string();
-        assert!(outcome.contains(said), "{outcome}");
-        for riddle in ["Invalid", "Alert", "Other", "UnexpectedEof", "{", "Some("] {
-            assert!(!outcome.contains(riddle), "{riddle}: {outcome}");
-        }
-    }
 }
