@@ -34,6 +34,7 @@ mod handlers_that_publish;
 mod hostile;
 mod isolation;
 mod lateness;
+mod log_lines;
 mod lowered_subscription;
 mod matrix_clock;
 mod matrix_connecting;
