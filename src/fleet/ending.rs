@@ -80,6 +80,7 @@ impl Fleet {
             }
         }
         let report = self.report(abandoned);
+        self.log.finish();
         match report.abandoned() {
             [] => log::info!("fleet stopped"),
             abandoned => log::error!("fleet stopped, abandoned: {}", abandoned.join(", ")),
