@@ -133,37 +133,72 @@ impl Settings {
         settings
     }
 
+    /// With all of its texts filled in. URLs have no placeholders, only the credentials that they carry.
     fn fill(&self, name: String, fill: impl Fn(&str) -> String) -> Self {
+        // Field by field, and no `..`: a new one has to say here whether it is a text.
+        let Self {
+            name: _,
+            broker,
+            more_brokers,
+            tls,
+            client_id,
+            keep_alive: _,
+            session: _,
+            credentials,
+            will,
+            birth,
+            subscriptions,
+            retry: _,
+            connect_timeout: _,
+            max_packet_size: _,
+            outbox: _,
+            refused_subscription: _,
+            lowered_subscription: _,
+        } = self;
         let mut filled = self.clone();
         filled.name = name;
-        filled.client_id = self.client_id.as_deref().map(&fill);
-        for (filter, _) in &mut filled.subscriptions {
-            *filter = fill(filter);
-        }
-        if let Some(will) = &mut filled.will {
-            will.topic = fill(&will.topic);
-        }
-        if let Some(birth) = &mut filled.birth {
-            birth.topic = fill(&birth.topic);
-        }
+        filled.broker = broker.filled(&fill);
+        filled.more_brokers = more_brokers.iter().map(|it| it.filled(&fill)).collect();
+        filled.tls = tls.as_ref().map(|tls| tls.filled(&fill));
+        filled.client_id = client_id.as_deref().map(&fill);
+        filled.credentials = credentials.filled(&fill);
+        filled.subscriptions = subscriptions
+            .iter()
+            .map(|(filter, qos)| (fill(filter), *qos))
+            .collect();
+        filled.will = will.as_ref().map(|will| Will {
+            topic: fill(&will.topic),
+            payload: template::payload(&will.payload, &fill),
+            ..will.clone()
+        });
+        filled.birth = birth.as_ref().map(|birth| Birth {
+            topic: fill(&birth.topic),
+            payload: template::payload(&birth.payload, &fill),
+            ..birth.clone()
+        });
         filled
     }
 }
 
-/// An id that brokers must take: at most 23 bytes [MQTT-3.1.3-5], begun with the name so that a
-/// broker's log can be read, ended with a hash of name and run.
+/// An id of at most 23 bytes, as brokers must take them [MQTT-3.1.3-5]: begun with the letters and digits of
+/// the name, so that a broker's log can be read, and ended with a hash of name and run. The hyphen between
+/// tells client 4 from client 44. It is none of the characters that every broker must take, but a broker that
+/// refuses it is not known.
 fn generated_id(name: &str, run: u64) -> String {
     let readable: String = name
         .chars()
         .filter(|character| character.is_ascii_alphanumeric())
-        .take(14)
+        .take(13)
         .collect();
     let mut generator = fastrand::Rng::with_seed(name.bytes().fold(run, |hash, byte| {
         // FNV-1a: stable, and good enough to keep the names of one run apart.
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     }));
     let hash: String = (0..9).map(|_| generator.alphanumeric()).collect();
-    readable + &hash
+    match readable.is_empty() {
+        true => hash,
+        false => format!("{readable}-{hash}"),
+    }
 }
 
 #[cfg(test)]
@@ -200,5 +235,18 @@ mod tests {
         assert_eq!(ids.len(), 10_000);
         assert!(ids.iter().all(|id| id.len() <= 23));
         assert!(!ids.contains(&generated_id("a-long-device-name-1", 8)));
+    }
+
+    /// Fails when the end of a name can't be told from what follows: is it client 4 or client 44?
+    #[test]
+    fn a_name_is_told_from_its_hash() {
+        for name in ["client4", "client44", "plant", "7"] {
+            let id = generated_id(name, 7);
+            let hash = id.strip_prefix(&format!("{name}-")).unwrap();
+            assert!(hash.len() == 9 && hash.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        }
+        assert!(generated_id("Werk-3/übergabe", 7).starts_with("Werk3bergabe-"));
+        // A name without any such character leaves the hash.
+        assert_eq!(generated_id("日本", 7).len(), 9);
     }
 }

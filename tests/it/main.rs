@@ -24,6 +24,8 @@ mod drain_ends;
 mod drop_in;
 mod error_texts;
 mod failover;
+#[cfg(feature = "files")]
+mod file_secrets;
 mod floods;
 mod fuzz;
 mod gateway;
@@ -90,11 +92,16 @@ mod stop_stuck;
 mod subscriptions;
 mod support;
 mod support_works;
+#[cfg(feature = "files")]
+mod templates;
 mod tidy;
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_files;
 mod transports;
 mod traps;
 mod tutorial;
 mod unix_socket;
 mod websocket;
 mod window;
+mod wrong_port;

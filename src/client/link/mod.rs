@@ -12,6 +12,7 @@ mod feeding;
 mod growth;
 mod line;
 mod reading;
+mod releases;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
@@ -113,8 +114,6 @@ pub(crate) struct Link {
     opening: VecDeque<Request>,
     /// How many packet identifiers rumqttc has.
     ids: u16,
-    /// A connection of this session ended with an acknowledgement that rumqttc did not expect.
-    unsolicited: bool,
     /// DISCONNECT is under way.
     leaving: bool,
     /// Wake-ups since a packet waits in rumqttc's backlog.
@@ -162,7 +161,6 @@ impl Link {
             aim: None,
             opening: VecDeque::new(),
             ids,
-            unsolicited: false,
             leaving: false,
             stalled: 0,
             unflushed: false,
@@ -207,10 +205,6 @@ impl Link {
     }
 
     fn failed(&mut self, error: ConnectionError) -> Cause {
-        self.unsolicited |= matches!(
-            error,
-            ConnectionError::MqttState(StateError::Unsolicited(_))
-        );
         self.forget_refused(&error);
         self.context.cause(error)
     }
@@ -266,9 +260,12 @@ impl Link {
             Event::Incoming(Packet::PubRec(ack)) => Happened::Released {
                 packet_id: ack.pkid,
             },
-            Event::Incoming(Packet::PubRel(release)) => Happened::Completed {
-                packet_id: release.pkid,
-            },
+            Event::Incoming(Packet::PubRel(release)) => {
+                self.expect_release(release.pkid);
+                Happened::Completed {
+                    packet_id: release.pkid,
+                }
+            }
             Event::Incoming(Packet::SubAck(ack)) => Happened::Subscribed {
                 packet_id: ack.pkid,
                 granted: ack

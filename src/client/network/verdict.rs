@@ -30,9 +30,6 @@ impl Network {
     /// Tells of a message that was given up.
     pub(super) fn tell_given_up(&self, cause: &Cause) {
         self.core.counters.given_up.increment();
-        log::error!(
-            "client {}: a message is given up: {cause}",
-            self.core.name
-        );
+        log::error!("client {}: a message is given up: {cause}", self.core.name);
     }
 }
