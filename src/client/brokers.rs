@@ -6,7 +6,10 @@ use crate::{
         resolve::{Hop, Resolver},
     },
     spec::{address::Address, credentials::Credentials, settings::Settings},
-    supervise::{cause::Cause, panic::caught},
+    supervise::{
+        cause::Cause,
+        panic::{Failed, call},
+    },
 };
 
 /// One of them.
@@ -93,10 +96,9 @@ impl Brokers {
                 Ok(password) => Ok(Some((username.clone(), password))),
                 Err(message) => Err(no_credentials(message)),
             },
-            Credentials::Asked(ask) => match caught(|| ask()) {
-                Ok(Ok(login)) => Ok(Some(login)),
-                Ok(Err(error)) => Err(no_credentials(error.to_string())),
-                Err(panic) => Err(no_credentials(panic)),
+            Credentials::Asked(ask) => match call(|| ask()) {
+                Ok(login) => Ok(Some(login)),
+                Err(Failed { text, .. }) => Err(no_credentials(text)),
             },
         }
     }

@@ -9,7 +9,13 @@ use crate::{
     publish::{batch::Batch, outbox::moment::Moments},
     receive::dispatch::Dispatch,
     spec::{retry::Attempts, settings::Settings},
-    supervise::{outcome::Outcome, pace::Pacer, panic::caught, state::ClientState},
+    supervise::{
+        log,
+        outcome::Outcome,
+        pace::Pacer,
+        panic::{caught, discard},
+        state::ClientState,
+    },
 };
 
 /// What a client's thread is given, before it has a connection.
@@ -52,10 +58,13 @@ impl Life {
             Ok(network) => network,
             Err(message) => return Outcome::Panicked { message },
         };
-        caught(|| network.run()).unwrap_or_else(|message| {
+        let outcome = caught(|| network.run()).unwrap_or_else(|message| {
             network.abandon();
             Outcome::Panicked { message }
-        })
+        });
+        // With it goes the credentials function.
+        discard(network);
+        outcome
     }
 
     /// Builds what the thread needs, and waits until all the others have too.

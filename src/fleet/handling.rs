@@ -9,11 +9,16 @@ use crate::{
     },
     fleet::{builder::FleetBuilder, goodbye::forgiven},
     receive::{
-        handler::{FailureSink, Handling, OnFailure, Route},
+        handler::{FailureSink, Handling, OnFailure, Pause, Route},
         message::Message,
         worker::StateCallback,
     },
-    supervise::{panic::caught, state::StateChange},
+    supervise::{
+        log,
+        outcome::{Failure, FailureKind},
+        panic::caught,
+        state::StateChange,
+    },
 };
 
 /// Keeps the first failure of each client and does what the policy says.
@@ -39,15 +44,36 @@ pub(super) fn failure_sink(clients: &Clients, on_failure: OnFailure) -> FailureS
     })
 }
 
-/// A state callback whose panic is logged and ends there.
-pub(super) fn guarded(callback: StateCallback) -> StateCallback {
+/// A state callback whose panic is counted for the client, logged, and ends there.
+pub(super) fn guarded(callback: StateCallback, clients: &Clients) -> StateCallback {
+    let clients = clients.clone();
     Arc::new(move |change: &StateChange| {
-        if let Err(panic) = caught(|| callback(change)) {
-            log::error!(
-                "the state callback panicked on {}: {panic}",
-                change.client()
-            );
-        }
+        let Err(message) = caught(|| callback(change)) else {
+            return;
+        };
+        let Ok(client) = clients.get(change.client()) else {
+            return;
+        };
+        let core = client.core();
+        let failure = Failure {
+            kind: FailureKind::StateCallback,
+            client: Arc::clone(&core.name),
+            topic: None,
+            message,
+            panicked: true,
+        };
+        core.counters.callback_panics.increment();
+        core.status.failed(&failure);
+        log::error!("{failure}");
+    })
+}
+
+/// The pause before a handler is called again: the stop of its client ends it.
+fn pause(clients: &Clients) -> Pause {
+    let clients = clients.clone();
+    Arc::new(move |index, pause| {
+        let client = clients.at(index);
+        client.is_none_or(|client| client.core().stop.pause(pause))
     })
 }
 
@@ -78,5 +104,6 @@ pub(super) fn handling(
         on_failure: builder.on_failure,
         dead_letter: builder.dead_letter.clone(),
         failed,
+        pause: pause(clients),
     }
 }

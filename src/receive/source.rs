@@ -8,7 +8,7 @@ use std::sync::{
 use crate::{
     receive::ack::{AckQueue, MOST_UNACKNOWLEDGED, Release},
     spec::qos::QoS,
-    supervise::counters::Counters,
+    supervise::{counters::Counters, log},
 };
 
 /// Bytes are counted in units of so many, rounded up.

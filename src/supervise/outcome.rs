@@ -132,6 +132,8 @@ pub enum FailureKind {
     PubFunction,
     /// The dead-letter function.
     DeadLetter,
+    /// The callback of [`FleetBuilder::on_state`](crate::FleetBuilder::on_state), by a panic.
+    StateCallback,
 }
 
 impl fmt::Display for FailureKind {
@@ -140,6 +142,7 @@ impl fmt::Display for FailureKind {
             Self::Handler => "a handler",
             Self::PubFunction => "a pub function",
             Self::DeadLetter => "the dead-letter function",
+            Self::StateCallback => "the state callback",
         })
     }
 }

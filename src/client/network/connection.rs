@@ -16,6 +16,7 @@ use crate::{
     },
     supervise::{
         cause::Cause,
+        log,
         state::{ClientState, Numbered},
     },
 };

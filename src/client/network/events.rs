@@ -8,7 +8,7 @@ use crate::{
         outbox::{OnLowered, RefusedSubscription},
         qos::QoS,
     },
-    supervise::{cause::Cause, outcome::Outcome, report::LoweredSubscription},
+    supervise::{cause::Cause, log, outcome::Outcome, report::LoweredSubscription},
 };
 
 /// rumqttc reads 9 packets for each run of its runtime. With so many events more, a flood costs little

@@ -29,6 +29,7 @@ use crate::{
     },
     supervise::{
         cause::Cause,
+        log,
         outcome::Outcome,
         pace::Pacer,
         state::{ClientState, Numbered},

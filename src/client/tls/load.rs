@@ -14,6 +14,7 @@ use rustls::{
 use crate::{
     client::tls::verify::Verifier,
     spec::tls::{Roots, Tls, TlsError},
+    supervise::log,
 };
 
 pub(super) fn load(tls: &Tls) -> Result<ClientConfig, TlsError> {
