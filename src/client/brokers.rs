@@ -5,7 +5,11 @@ use crate::{
         password,
         resolve::{Hop, Resolver},
     },
-    spec::{address::Address, credentials::Credentials, settings::Settings},
+    spec::{
+        address::Address,
+        credentials::{Credentials, check_login},
+        settings::Settings,
+    },
     supervise::{
         cause::Cause,
         panic::{Failed, call},
@@ -92,12 +96,15 @@ impl Brokers {
             Credentials::Fixed { username, password } => {
                 Ok(Some((username.clone(), password.clone())))
             }
-            Credentials::Stored { username, place } => match password::read(place) {
+            Credentials::Stored { username, place } => match password::read(username, place) {
                 Ok(password) => Ok(Some((username.clone(), password))),
                 Err(message) => Err(no_credentials(message)),
             },
             Credentials::Asked(ask) => match call(|| ask()) {
-                Ok(login) => Ok(Some(login)),
+                Ok((username, password)) => match check_login(&username, &password) {
+                    Ok(()) => Ok(Some((username, password))),
+                    Err(problem) => Err(no_credentials(problem.to_owned())),
+                },
                 Err(Failed { text, .. }) => Err(no_credentials(text)),
             },
         }

@@ -33,6 +33,7 @@ use crate::{
         cause::Cause,
         counters::{Counters, Stats},
         ledger::Ledger,
+        log_lines::{ClientLog, FleetLog},
         outcome::{Failure, Outcome},
         state::ClientState,
         status::{Status, WaitError},
@@ -74,12 +75,15 @@ pub(crate) struct Core {
     pub(crate) stop: StopSignal,
     pub(crate) max_packet_size: usize,
     pub(crate) on_lowered: OnLowered,
+    pub(crate) log: Arc<ClientLog>,
 }
 
 impl Core {
-    pub(crate) fn new(settings: &Settings, status: Status) -> Self {
+    pub(crate) fn new(settings: &Settings, status: Status, log: &Arc<FleetLog>) -> Self {
+        let name: Arc<str> = settings.name.as_str().into();
         Self {
-            name: settings.name.as_str().into(),
+            log: Arc::new(ClientLog::new(Arc::clone(&name), Arc::clone(log))),
+            name,
             client_id: settings.client_id.clone().unwrap_or_default(),
             status,
             outbox: Outbox::new(settings.outbox.clone()),

@@ -11,10 +11,12 @@ use crate::{
     spec::{retry::Attempts, settings::Settings},
     supervise::{
         log,
+        log_lines::what,
         outcome::Outcome,
         pace::Pacer,
         panic::{caught, discard},
         state::ClientState,
+        thinning::About,
     },
 };
 
@@ -44,11 +46,18 @@ impl Life {
         core.outbox.end();
         match &outcome {
             Outcome::Stopped => log::debug!("client {}: {outcome}", core.name),
-            _ => log::error!(
-                "client {} at {} ended: {outcome}",
-                core.name,
-                core.status.broker()
-            ),
+            _ => {
+                let (broker, text) = (core.status.broker(), outcome.to_string());
+                let about = About {
+                    what: what::ENDED,
+                    place: broker,
+                    text: &text,
+                };
+                core.log.error(
+                    &about,
+                    format_args!("client {} at {broker} ended: {text}", core.name),
+                );
+            }
         }
         core.status.set(ClientState::Ended { outcome });
     }
@@ -97,6 +106,7 @@ impl Life {
             ending: None,
             on_first_connect: self.on_first_connect,
             answered: false,
+            outage: None,
         }))
     }
 

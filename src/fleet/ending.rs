@@ -81,6 +81,7 @@ impl Fleet {
             }
         }
         let report = self.report(abandoned);
+        self.log.finish();
         match report.abandoned() {
             [] => log::info!("fleet stopped"),
             abandoned => log::error!("fleet stopped, abandoned: {}", abandoned.join(", ")),

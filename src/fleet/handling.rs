@@ -14,7 +14,7 @@ use crate::{
         worker::StateCallback,
     },
     supervise::{
-        log,
+        log_lines::FleetLog,
         outcome::{Failure, FailureKind},
         panic::caught,
         state::StateChange,
@@ -45,7 +45,11 @@ pub(super) fn failure_sink(clients: &Clients, on_failure: OnFailure) -> FailureS
 }
 
 /// A state callback whose panic is counted for the client, logged, and ends there.
-pub(super) fn guarded(callback: StateCallback, clients: &Clients) -> StateCallback {
+pub(super) fn guarded(
+    callback: StateCallback,
+    clients: &Clients,
+    log: Arc<FleetLog>,
+) -> StateCallback {
     let clients = clients.clone();
     Arc::new(move |change: &StateChange| {
         let Err(message) = caught(|| callback(change)) else {
@@ -64,7 +68,7 @@ pub(super) fn guarded(callback: StateCallback, clients: &Clients) -> StateCallba
         };
         core.counters.callback_panics.increment();
         core.status.failed(&failure);
-        log::error!("{failure}");
+        log.error(&change.client, &failure.about(), format_args!("{failure}"));
     })
 }
 

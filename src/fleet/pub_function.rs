@@ -11,7 +11,6 @@ use crate::{
     publish::schedule::{Task, Tick},
     receive::handler::{FailureSink, OnFailure, pause_before},
     supervise::{
-        log,
         outcome::{Failure, FailureKind},
         panic::{Failed, call},
     },
@@ -92,11 +91,11 @@ impl Caller {
         match panicked {
             true => {
                 core.counters.pub_panics.increment();
-                log::error!("{failure}");
+                core.log.error(&failure.about(), format_args!("{failure}"));
             }
             false => {
                 core.counters.pub_errors.increment();
-                log::warn!("{failure}");
+                core.log.warn(&failure.about(), format_args!("{failure}"));
             }
         }
         Err(failure)

@@ -20,6 +20,7 @@ use crate::{
     supervise::{
         counters::Stats,
         lateness::{Lateness, LatenessMeter},
+        log_lines::FleetLog,
         signal::{self, OnSignal, SignalError},
         state::{Announced, StateChanges},
         status::WaitError,
@@ -69,6 +70,8 @@ pub struct Fleet {
     /// Set to make workers leave what waits unhandled.
     pub(super) expired: Arc<AtomicBool>,
     pub(super) stop_deadline: Duration,
+    /// What its clients log; counts are written at the end.
+    pub(super) log: Arc<FleetLog>,
     /// What a signal does; it is alive as long as the fleet.
     pub(super) on_signal: Mutex<Option<Arc<OnSignal>>>,
 }
@@ -100,6 +103,7 @@ impl Fleet {
         closed: Sender<()>,
         stop_publishing: Sender<()>,
         stop_deadline: Duration,
+        log: Arc<FleetLog>,
     ) -> Self {
         Self {
             clients,
@@ -113,6 +117,7 @@ impl Fleet {
             stop_publishing: Mutex::new(Some(stop_publishing)),
             expired: Arc::default(),
             stop_deadline,
+            log,
             on_signal: Mutex::default(),
         }
     }

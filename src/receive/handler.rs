@@ -5,7 +5,6 @@ use std::{error::Error, mem, sync::Arc, time::Duration};
 use crate::{
     receive::{filter::topic_matches, message::Message, source::Source},
     supervise::{
-        log,
         outcome::{Failure, FailureKind},
         panic::{Failed, call, caught, discard},
     },
@@ -162,11 +161,13 @@ impl Handling {
         match failure.panicked {
             true => {
                 source.counters.handler_panics.increment();
-                log::error!("{failure}");
+                source
+                    .log
+                    .error(&failure.about(), format_args!("{failure}"));
             }
             false => {
                 source.counters.handler_errors.increment();
-                log::warn!("{failure}");
+                source.log.warn(&failure.about(), format_args!("{failure}"));
             }
         }
         (self.failed)(source.index, failure.clone());
