@@ -115,8 +115,9 @@
 //!   [`Message::duplicate`] set: handlers must bear that.
 //! - The order of messages is kept for each client and topic, unless
 //!   [`FleetBuilder::unordered`] gives it up.
-//! - QoS 0 may be lost: each client has an equal share of [`FleetBuilder::queue_capacity`], and
-//!   what exceeds it is dropped and counted in [`Stats::dropped`]. QoS 1 and 2 are always taken.
+//! - QoS 0 may be lost: each client has an equal share of [`FleetBuilder::queue_capacity`] and of
+//!   [`FleetBuilder::queue_bytes`], and what exceeds one of them is dropped and counted in
+//!   [`Stats::dropped`]. QoS 1 and 2 are always taken.
 //! - An error or a panic of a handler is logged and counted; see [`OnFailure`].
 //!
 //! Without a handler there are no workers, and [`Fleet::messages`] has what was received. If
@@ -211,16 +212,17 @@
 //! | what fails | what follows | where it shows |
 //! |---|---|---|
 //! | a spec, a limit, a thread | nothing runs | [`StartError`] from [`FleetBuilder::start`] |
-//! | an attempt, a connection | retry | [`StateChange`], [`Stats`] |
+//! | an attempt, a connection | retry | [`StateChange`], [`Stats`], [`Client::last_cause`] |
 //! | all attempts of an outage; a refusal | that client ends | [`Outcome`], in the [`Report`] |
 //! | a subscription | the client runs on without it, or ends ([`RefusedSubscription`]) | [`Cause::SubscriptionRefused`], [`ClientReport::refused_subscriptions`] |
+//! | a subscription, granted with a lower QoS than asked for | the client runs on with less, or ends ([`OnLowered`]) | [`Cause::SubscriptionLowered`], [`ClientReport::lowered_subscriptions`] |
 //! | a handler, a pub function, by error or panic | [`OnFailure`] | [`Stats`], [`Failure`] in the report |
 //! | the state callback, by panic | nothing | the log |
 //! | a client's own thread, by panic | that client ends | [`Outcome::Panicked`] |
 //!
 //! Panics are caught where they unwind; with `panic = "abort"` they end the process.
-//! [`Report::exit_code`] is 1 if a client ended without being stopped, a handler or pub function
-//! failed, a subscription was refused, or a thread was abandoned; else 0. [`Error`] has a variant
+//! [`Report::exit_code`] is 1 if anything was lost against a promise or left undone, by the table in
+//! its documentation; else 0. [`Error`] has a variant
 //! for each error of a [`Fleet`] and its clients, so that one `?` serves a whole program.
 //!
 //! # Log levels
@@ -229,11 +231,15 @@
 //!
 //! * ERROR: a client ended that nobody stopped, a function of yours panicked, or a stop had to
 //!   abandon a thread
-//! * WARN: a failed attempt, a loss, a refused subscription, an error of a handler or pub
-//!   function, the first QoS 0 message of a client that was dropped and every 1,000th after it
-//! * INFO: start and stop of a fleet
+//! * WARN: a failed attempt, a loss, a subscription that is refused or granted with less than asked
+//!   for, an error of a handler or pub function, QoS 0 messages that were dropped on receipt
+//! * INFO: start and stop of a fleet, the end of an outage
 //! * DEBUG: a connect, the end of a client that was stopped
 //! * TRACE: nothing
+//!
+//! Lines that repeat are thinned: of each client and kind the 1st, 2nd, 4th, 8th … is written, and of
+//! all clients five a minute, with a line that counts the others. What is new is always written
+//! (`docs/OPERATIONS.md` has the rules).
 //!
 //! No payload and no password is logged; client names, brokers, topics and the texts of your
 //! errors are. rumqttc logs too, under `rumqttc`: with `RUST_LOG=mqtt_fleet=debug` and the like
@@ -267,9 +273,10 @@
 //!
 //! # Features
 //!
-//! All are off by default.
+//! All are off by default. Without any, a broker is `mqtt://host:port` (also written `tcp://`) or
+//! `unix:///path`; [`Broker`] lists all schemes.
 //!
-//! - `tls`: `mqtts://`, by rustls with ring. No provider of the process is set or used.
+//! - `tls`: `mqtts://` (also `ssl://`, `tls://`, `mqtt+ssl://`), by rustls with ring. No provider of the process is set or used.
 //! - `websocket`: `ws://`, and with `tls` also `wss://`.
 //! - `serde`: [`ClientSpec`], [`Copies`] and the types of their settings can be serialised and
 //!   deserialised: their data, not their functions. A password is never written.
@@ -299,6 +306,7 @@ pub use client::{
     copies::Copies,
     error::{SubscribeError, SubscribeErrorKind},
     handle::Client,
+    next::{NextConnection, NextConnections},
     spec::ClientSpec,
 };
 pub use fleet::{
@@ -319,7 +327,7 @@ pub use receive::{
 };
 pub use spec::{
     broker::{Broker, BrokerError},
-    outbox::{Offline, OutboxOverflow, RefusedSubscription, Replay},
+    outbox::{Offline, OnLowered, OutboxOverflow, RefusedSubscription, Replay},
     qos::{InvalidQoS, QoS},
     retry::Retry,
     settings::Session,
@@ -334,7 +342,7 @@ pub use supervise::{
     ledger::Ledger,
     limits::Resource,
     outcome::{Failure, FailureKind, Outcome},
-    report::{ClientReport, Report},
+    report::{ClientProblem, ClientReport, LoweredSubscription, Report},
     signal::SignalError,
     state::{ClientState, StateChange, StateChanges},
     status::WaitError,

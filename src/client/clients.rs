@@ -29,9 +29,11 @@ struct Inner {
 /// let error: Box<dyn std::error::Error> = mqtt_fleet::UnknownClient("clowd".into()).into();
 /// assert_eq!(error.to_string(), r#"the fleet has no client named "clowd""#);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the fleet has no client named {0:?}")]
 pub struct UnknownClient(pub String);
+
+crate::spec::readable::debug_is_text!(UnknownClient);
 
 impl Clients {
     pub(crate) fn new(list: Vec<Client>) -> Self {

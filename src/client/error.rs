@@ -11,13 +11,15 @@ use crate::spec::topic::TopicError;
 ///     matches!(error.kind(), SubscribeErrorKind::Filter(_) | SubscribeErrorKind::Unknown)
 /// }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("client {client}, filter {filter:?}: {kind}")]
 pub struct SubscribeError {
     pub(crate) client: String,
     pub(crate) filter: String,
     pub(crate) kind: SubscribeErrorKind,
 }
+
+crate::spec::readable::debug_is_text!(SubscribeError);
 
 impl SubscribeError {
     /// What is wrong.
@@ -37,7 +39,7 @@ impl SubscribeError {
 }
 
 /// What is wrong with a subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscribeErrorKind {
     /// The filter is not valid.
@@ -53,3 +55,5 @@ pub enum SubscribeErrorKind {
     #[error("the client is stopping or has ended")]
     Ended,
 }
+
+crate::spec::readable::debug_is_text!(SubscribeErrorKind);

@@ -1,6 +1,10 @@
 //! The handle of one client: what its user can do with it, from any thread.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -8,6 +12,7 @@ use parking_lot::Mutex;
 use crate::{
     client::{
         error::{SubscribeError, SubscribeErrorKind},
+        next::NextConnection,
         subscriptions::Subscriptions,
     },
     publish::{
@@ -19,13 +24,16 @@ use crate::{
     },
     receive::ack::Acknowledgement,
     spec::{
+        outbox::OnLowered,
         qos::QoS,
         settings::Settings,
         topic::{check_filter, check_topic},
     },
     supervise::{
+        cause::Cause,
         counters::{Counters, Stats},
         ledger::Ledger,
+        log_lines::{ClientLog, FleetLog},
         outcome::{Failure, Outcome},
         state::ClientState,
         status::{Status, WaitError},
@@ -66,12 +74,16 @@ pub(crate) struct Core {
     pub(crate) counters: Arc<Counters>,
     pub(crate) stop: StopSignal,
     pub(crate) max_packet_size: usize,
+    pub(crate) on_lowered: OnLowered,
+    pub(crate) log: Arc<ClientLog>,
 }
 
 impl Core {
-    pub(crate) fn new(settings: &Settings, status: Status) -> Self {
+    pub(crate) fn new(settings: &Settings, status: Status, log: &Arc<FleetLog>) -> Self {
+        let name: Arc<str> = settings.name.as_str().into();
         Self {
-            name: settings.name.as_str().into(),
+            log: Arc::new(ClientLog::new(Arc::clone(&name), Arc::clone(log))),
+            name,
             client_id: settings.client_id.clone().unwrap_or_default(),
             status,
             outbox: Outbox::new(settings.outbox.clone()),
@@ -79,6 +91,7 @@ impl Core {
             counters: Arc::default(),
             stop: StopSignal::default(),
             max_packet_size: settings.max_packet_size,
+            on_lowered: settings.lowered_subscription,
         }
     }
 
@@ -248,7 +261,8 @@ impl Client {
     ///
     /// If the client is connected, SUBSCRIBE is on its way when this returns, else it follows the
     /// next CONNACK. A refusal by the broker is logged, counted, announced as a state change with
-    /// [`crate::Cause::SubscriptionRefused`], and in the report. A filter that is there already
+    /// [`crate::Cause::SubscriptionRefused`], and in the report; so is a lower quality of service
+    /// than asked for, with [`crate::Cause::SubscriptionLowered`]. A filter that is there already
     /// gets the new quality of service [MQTT-3.8.4-3].
     ///
     /// # Errors
@@ -333,12 +347,27 @@ impl Client {
         self.0.counters.stats(self.0.outbox.ledger())
     }
 
+    /// Why its last connection was lost or its last attempt failed, whichever was later. `None` as
+    /// long as neither has happened.
+    pub fn last_cause(&self) -> Option<Cause> {
+        let (cause, _) = self.0.status.troubles().last_cause?;
+        Some(cause)
+    }
+
+    /// When that was.
+    pub fn last_cause_at(&self) -> Option<Instant> {
+        let (_, at) = self.0.status.troubles().last_cause?;
+        Some(at)
+    }
+
     /// The first failure of a handler or pub function for this client.
     pub fn first_failure(&self) -> Option<Failure> {
         self.0.status.first_failure()
     }
 
-    /// Waits until the client is connected.
+    /// Waits until the client is connected, as far as it knows: a loss shows at once when the broker
+    /// closes the connection, and within two keep alives when it falls silent. For a connection that
+    /// is newer than the current one see [`Client::next_connection`].
     ///
     /// # Errors
     ///
@@ -347,14 +376,22 @@ impl Client {
         self.0.status.wait_connected(timeout)
     }
 
-    /// Waits until the client is connected and the broker has answered every subscription. A
-    /// refused one is answered.
+    /// Waits until the client is connected, as far as it knows, and the broker has answered every
+    /// subscription on this connection. A refused one is answered. Behind a restart of the broker
+    /// see [`Client::next_connection`].
     ///
     /// # Errors
     ///
     /// The time was over, or the client has ended and never will be.
     pub fn wait_subscribed(&self, timeout: Duration) -> Result<(), WaitError> {
         self.0.status.wait_subscribed(timeout)
+    }
+
+    /// Marks the connection that there is, or the lack of one, so that
+    /// [`NextConnection::wait_connected`] and [`NextConnection::wait_subscribed`] can wait for a
+    /// newer one. To be called before whatever ends the current one.
+    pub fn next_connection(&self) -> NextConnection {
+        NextConnection::new(self.clone())
     }
 
     /// Waits until the client is not connected. One that never was or has ended is not.

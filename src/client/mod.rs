@@ -12,6 +12,7 @@ pub(crate) mod handle;
 pub(crate) mod life;
 pub(crate) mod link;
 pub(crate) mod network;
+pub(crate) mod next;
 pub(crate) mod password;
 pub(crate) mod resolve;
 pub(crate) mod spec;

@@ -10,7 +10,7 @@ use crate::{
     spec::{
         broker::Broker,
         credentials::{Credentials, PasswordPlace},
-        outbox::{Offline, OutboxOverflow, RefusedSubscription, Replay},
+        outbox::{Offline, OnLowered, OutboxOverflow, RefusedSubscription, Replay},
         qos::QoS,
         retry::Retry,
         settings::{Birth, Session, Settings},
@@ -222,6 +222,10 @@ impl ClientSpec {
 
     /// A message that is published after every CONNACK, before any other message and after
     /// SUBSCRIBE: who reads "online" can send commands. Defaults to nothing.
+    ///
+    /// At QoS 2, in a kept session, at most four birth messages are under way at a time: if the
+    /// connections were too short for the broker to complete them (PUBCOMP), the next birth message
+    /// waits until it has completed one, and all other messages wait behind it.
     #[must_use]
     pub fn birth(
         mut self,
@@ -324,6 +328,14 @@ impl ClientSpec {
     #[must_use]
     pub fn refused_subscription(mut self, refused: RefusedSubscription) -> Self {
         self.settings.refused_subscription = refused;
+        self
+    }
+
+    /// What the client does when the broker grants a subscription with a lower quality of service
+    /// than asked for. Defaults to [`OnLowered::Continue`].
+    #[must_use]
+    pub fn lowered_subscription(mut self, lowered: OnLowered) -> Self {
+        self.settings.lowered_subscription = lowered;
         self
     }
 

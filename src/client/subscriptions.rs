@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use crate::{publish::message::Control, spec::qos::QoS};
+use crate::{publish::message::Control, spec::qos::QoS, supervise::report::LoweredSubscription};
 
 /// The subscriptions of one client. They outlive connections.
 #[derive(Debug, Default)]
@@ -34,7 +34,8 @@ enum Progress {
 struct Batch {
     /// Known once rumqttc has written the packet.
     packet_id: Option<u16>,
-    filters: Vec<String>,
+    /// With the quality of service that was asked for.
+    filters: Vec<(String, QoS)>,
     asked_at: Instant,
 }
 
@@ -44,6 +45,15 @@ struct Farewell {
     /// Known once rumqttc has written the packet.
     packet_id: Option<u16>,
     filters: Vec<String>,
+}
+
+/// A subscription that the broker did not grant as it was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Shortfall {
+    /// SUBACK with code 0x80.
+    Refused(String),
+    /// SUBACK with a lower quality of service.
+    Lowered(LoweredSubscription),
 }
 
 /// What a new connection has to say, each packet below the size limit.
@@ -157,7 +167,7 @@ impl Subscriptions {
         for packet in &packets {
             self.unanswered.push_back(Batch {
                 packet_id: None,
-                filters: packet.iter().map(|(filter, _)| filter.clone()).collect(),
+                filters: packet.clone(),
                 asked_at: Instant::now(),
             });
         }
@@ -175,9 +185,16 @@ impl Subscriptions {
         }
     }
 
-    /// SUBACK came. Returns the filters that were refused, or `None` if it does not have a code for
+    /// SUBACK came. Returns what was not granted as asked, or `None` if it does not have a code for
     /// each filter [MQTT-3.9.3-1].
-    pub(crate) fn answered(&mut self, packet_id: u16, granted: &[bool]) -> Option<Vec<String>> {
+    ///
+    /// A higher quality of service than asked for is taken as granted: the standard has no answer
+    /// to it, and what comes with it is handled like any other message.
+    pub(crate) fn answered(
+        &mut self,
+        packet_id: u16,
+        granted: &[Option<QoS>],
+    ) -> Option<Vec<Shortfall>> {
         let position = self
             .unanswered
             .iter()
@@ -188,21 +205,29 @@ impl Subscriptions {
         if batch.filters.len() != granted.len() {
             return None;
         }
-        let mut refused = Vec::new();
-        for (filter, is_granted) in batch.filters.into_iter().zip(granted.iter().copied()) {
+        let mut shortfalls = Vec::new();
+        for ((filter, asked), granted) in batch.filters.into_iter().zip(granted.iter().copied()) {
             if let Some(wanted) = self.find(&filter) {
                 if wanted.progress == Progress::Asked {
-                    wanted.progress = match is_granted {
-                        true => Progress::Granted,
-                        false => Progress::Refused,
+                    wanted.progress = match granted {
+                        Some(_) => Progress::Granted,
+                        None => Progress::Refused,
                     };
                 }
             }
-            if !is_granted {
-                refused.push(filter);
+            match granted {
+                None => shortfalls.push(Shortfall::Refused(filter)),
+                Some(granted) if granted < asked => {
+                    shortfalls.push(Shortfall::Lowered(LoweredSubscription {
+                        filter,
+                        asked,
+                        granted,
+                    }));
+                }
+                Some(_) => {}
             }
         }
-        Some(refused)
+        Some(shortfalls)
     }
 
     /// Whether messages of QoS 2 can come.
@@ -269,7 +294,12 @@ mod tests {
         assert_eq!(subscriptions.connected(true, 1_000).subscribe.len(), 1);
         assert!(!subscriptions.all_answered());
         subscriptions.written(7);
-        assert_eq!(subscriptions.answered(7, &[true, false]).unwrap(), ["b"]);
+        let granted = Some(QoS::AtMostOnce);
+        let refused = [Shortfall::Refused("b".to_owned())];
+        assert_eq!(
+            subscriptions.answered(7, &[granted, None]).unwrap(),
+            refused
+        );
         assert!(subscriptions.all_answered());
         let again = subscriptions.connected(true, 1_000).subscribe;
         assert_eq!(again, [[("b".to_owned(), QoS::AtLeastOnce)]]);
@@ -300,13 +330,37 @@ mod tests {
         subscriptions.ask(1_000);
         subscriptions.written(1);
         subscriptions.written(2);
-        assert!(subscriptions.answered(9, &[true]).unwrap().is_empty());
-        assert!(subscriptions.answered(2, &[true]).unwrap().is_empty());
+        let granted = Some(QoS::AtLeastOnce);
+        assert!(subscriptions.answered(9, &[granted]).unwrap().is_empty());
+        assert!(subscriptions.answered(2, &[granted]).unwrap().is_empty());
         assert!(!subscriptions.all_answered());
-        assert!(subscriptions.answered(1, &[true, true]).unwrap().is_empty());
+        let both = subscriptions.answered(1, &[granted, granted]);
+        assert!(both.unwrap().is_empty());
         assert!(subscriptions.all_answered());
         assert!(subscriptions.drop_filter("c", true));
         assert!(!subscriptions.drop_filter("c", true));
+    }
+
+    /// Fails when a lower quality of service is taken for the one that was asked for at that time, or
+    /// a higher one for a lower.
+    #[test]
+    fn what_is_granted_is_compared_with_what_was_asked() {
+        let mut subscriptions = two();
+        subscriptions.connected(false, 1_000);
+        subscriptions.written(1);
+        // Asked again before the answer, with another quality of service.
+        subscriptions.want("b".into(), QoS::ExactlyOnce);
+        subscriptions.ask(1_000);
+        subscriptions.written(2);
+        let once = Some(QoS::AtLeastOnce);
+        assert_eq!(subscriptions.answered(1, &[once, once]).unwrap(), []);
+        let lowered = [Shortfall::Lowered(LoweredSubscription {
+            filter: "b".to_owned(),
+            asked: QoS::ExactlyOnce,
+            granted: QoS::AtLeastOnce,
+        })];
+        assert_eq!(subscriptions.answered(2, &[once]).unwrap(), lowered);
+        assert!(subscriptions.all_answered());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
     },
     publish::size::packet_size,
     spec::{
+        address::Listener,
         credentials::{Credentials, PasswordPlace},
         qos::QoS,
         settings::{Session, Settings},
@@ -31,7 +32,7 @@ pub(crate) fn check(builder: &FleetBuilder) -> Result<Vec<ClientSpec>, StartErro
     let run = fastrand::u64(..);
     let mut specs = Vec::with_capacity(builder.specs.len());
     let mut names = HashSet::new();
-    let mut ids: HashMap<(String, String), String> = HashMap::new();
+    let mut ids: HashMap<(Listener, String), String> = HashMap::new();
     for spec in &builder.specs {
         let fault = |(field, problem)| StartError::Client {
             client: spec.settings.name.clone(),
@@ -104,6 +105,12 @@ fn check_fleet(builder: &FleetBuilder) -> Checked {
     in_range(
         "queue_capacity",
         builder.queue_capacity,
+        1..=usize::MAX,
+        "at least 1",
+    )?;
+    in_range(
+        "queue_bytes",
+        builder.queue_bytes,
         1..=usize::MAX,
         "at least 1",
     )?;

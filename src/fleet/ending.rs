@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     fleet::running::{Fleet, RunningWorker},
+    spec::outbox::OnLowered,
     supervise::{
         outcome::Outcome,
         report::{ClientReport, Report},
@@ -79,6 +80,7 @@ impl Fleet {
             }
         }
         let report = self.report(abandoned);
+        self.log.finish();
         match report.abandoned() {
             [] => log::info!("fleet stopped"),
             abandoned => log::error!("fleet stopped, abandoned: {}", abandoned.join(", ")),
@@ -155,7 +157,10 @@ impl Fleet {
 
     fn report(&self, threads: Vec<String>) -> Report {
         let mut abandoned = Vec::new();
-        let clients = self.clients.iter().map(|client| {
+        // A handler that asks for the stop still has its message.
+        let own = self.workers.iter().find(|(watch, _)| watch.is_current());
+        let own = own.and_then(|(_, busy)| busy.client());
+        let clients = self.clients.iter().enumerate().map(|(index, client)| {
             let status = &client.core().status;
             let outcome = status.outcome().unwrap_or_else(|| {
                 let state = status.state();
@@ -168,13 +173,29 @@ impl Fleet {
                     state: Box::new(state),
                 }
             });
+            let stats = client.stats();
+            let done = stats.handled + stats.unmatched + stats.dropped + stats.repeated;
+            let in_hand = u64::from(own == Some(index));
+            let troubles = status.troubles();
             ClientReport {
                 name: client.name().to_owned(),
                 broker: client.broker().to_owned(),
+                client_id: client.client_id().to_owned(),
                 outcome,
-                stats: client.stats(),
+                stats,
+                // In pull mode the application may take them after the end.
+                unpromised: client.core().outbox.unpromised(),
+                unhandled: match self.messages {
+                    Some(_) => 0,
+                    None => stats.received.saturating_sub(done + in_hand),
+                },
+                last_cause: troubles.last_cause,
+                flapped: troubles.flapped,
+                is_id_contested: troubles.is_id_contested,
                 first_failure: status.first_failure(),
                 refused_subscriptions: status.refused_subscriptions(),
+                lowered_subscriptions: status.lowered_subscriptions(),
+                accepts_lowered: client.core().on_lowered == OnLowered::Accept,
             }
         });
         let clients = clients.collect();

@@ -18,9 +18,11 @@ use crate::{
 ///
 /// let error = Fleet::builder().client(ClientSpec::new("plant", "mqtt//typo")).start().unwrap_err();
 /// assert!(matches!(error, StartError::Client { .. }));
-/// assert_eq!(error.to_string(), "client \"plant\", broker: it is not a URL");
+/// let text = "client \"plant\", broker: there is no colon behind its scheme: write mqtt://host:port";
+/// assert_eq!(error.to_string(), text);
+/// assert_eq!(format!("{error:?}"), text, "what `unwrap`, and `?` in `main`, print");
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// No client was added.
@@ -75,6 +77,8 @@ pub enum StartError {
     Signal(#[from] SignalError),
 }
 
+crate::spec::readable::debug_is_text!(StartError);
+
 /// What is wrong with a field.
 ///
 /// ```
@@ -82,7 +86,7 @@ pub enum StartError {
 ///
 /// assert_eq!(Problem::from(TopicError::Empty).to_string(), "it is empty");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
     /// The broker's URL.
@@ -118,8 +122,14 @@ pub enum Problem {
     },
 }
 
+crate::spec::readable::debug_is_text!(Problem);
+
 /// The errors of starting, publishing, subscribing, waiting and receiving in one type, so that one
 /// `?` serves a whole program.
+///
+/// `Debug` of this and of every other error of the crate is its text, followed by those of its sources:
+/// what `fn main() -> Result<(), mqtt_fleet::Error>` and `unwrap` print can be read. Neither has a password
+/// or a payload in it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -137,7 +147,7 @@ pub enum Problem {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// From `start` and `run`.
@@ -172,6 +182,8 @@ pub enum Error {
     #[error("nothing was received in time")]
     ReceiveTimeout,
 }
+
+crate::spec::readable::debug_is_text!(Error);
 
 impl From<crossbeam_channel::RecvError> for Error {
     fn from(_: crossbeam_channel::RecvError) -> Self {

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, atomic::AtomicBool},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -13,16 +13,18 @@ use crate::{
     client::{
         clients::{Clients, StopHandle, UnknownClient},
         handle::Client,
+        next::NextConnections,
     },
     fleet::{bill::ThreadBill, builder::FleetBuilder},
     receive::{message::Message, messages::Messages, worker::Busy},
     supervise::{
         counters::Stats,
         lateness::{Lateness, LatenessMeter},
+        log_lines::FleetLog,
         signal::{self, OnSignal, SignalError},
         state::{Announced, StateChanges},
         status::WaitError,
-        stop::deadline_after,
+        stop::time_left,
         thread::{Thread, Watch},
     },
 };
@@ -68,6 +70,8 @@ pub struct Fleet {
     /// Set to make workers leave what waits unhandled.
     pub(super) expired: Arc<AtomicBool>,
     pub(super) stop_deadline: Duration,
+    /// What its clients log; counts are written at the end.
+    pub(super) log: Arc<FleetLog>,
     /// What a signal does; it is alive as long as the fleet.
     pub(super) on_signal: Mutex<Option<Arc<OnSignal>>>,
 }
@@ -99,6 +103,7 @@ impl Fleet {
         closed: Sender<()>,
         stop_publishing: Sender<()>,
         stop_deadline: Duration,
+        log: Arc<FleetLog>,
     ) -> Self {
         Self {
             clients,
@@ -112,6 +117,7 @@ impl Fleet {
             stop_publishing: Mutex::new(Some(stop_publishing)),
             expired: Arc::default(),
             stop_deadline,
+            log,
             on_signal: Mutex::default(),
         }
     }
@@ -193,7 +199,9 @@ impl Fleet {
         self.lateness.read()
     }
 
-    /// Waits until every client is connected or has been seen connected in turn.
+    /// Waits until every client is connected or has been seen connected in turn, as far as they
+    /// know: see [`Client::wait_connected`]. Behind a restart of the broker use
+    /// [`Fleet::next_connections`].
     ///
     /// # Errors
     ///
@@ -202,13 +210,22 @@ impl Fleet {
         self.wait_each(timeout, Client::wait_connected)
     }
 
-    /// Waits until every client is connected and has the broker's answer to all subscriptions.
+    /// Waits until every client is connected and has the broker's answer to all subscriptions, as
+    /// far as they know: see [`Client::wait_subscribed`]. Behind a restart of the broker use
+    /// [`Fleet::next_connections`].
     ///
     /// # Errors
     ///
     /// The time was over, or a client has ended: the error names it.
     pub fn wait_subscribed(&self, timeout: Duration) -> Result<(), WaitError> {
         self.wait_each(timeout, Client::wait_subscribed)
+    }
+
+    /// Marks the connections that there are, so that [`NextConnections::wait_connected`] and
+    /// [`NextConnections::wait_subscribed`] can wait for newer ones. To be called before whatever
+    /// ends the current ones.
+    pub fn next_connections(&self) -> NextConnections {
+        NextConnections::new(self.clients.iter().map(Client::next_connection))
     }
 
     /// Waits until every client has ended.
@@ -227,11 +244,7 @@ impl Fleet {
         timeout: Duration,
         wait: impl Fn(&Client, Duration) -> Result<(), WaitError>,
     ) -> Result<(), WaitError> {
-        let deadline = deadline_after(timeout);
-        let left = || match deadline {
-            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-            None => Duration::MAX,
-        };
+        let left = time_left(timeout);
         self.clients
             .iter()
             .try_for_each(|client| wait(client, left()))

@@ -28,11 +28,12 @@ use crate::{
         dispatch::{Dispatch, Lanes},
         handler::Handling,
         lane::Batch,
-        source::Source,
+        source::{Share, Source},
         worker::{Busy, StateCallback, Worker},
     },
     supervise::{
         limits,
+        log_lines::FleetLog,
         pace::Pacer,
         state::{Announced, Announcer},
         status::Status,
@@ -54,10 +55,11 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
     })?;
 
     let announcer = Announcer::new(1 + usize::from(builder.on_state.is_some()), specs.len());
+    let log = Arc::new(FleetLog::new());
     let clients = Clients::new(
         specs
             .iter()
-            .map(|spec| client(spec, announcer.clone()))
+            .map(|spec| client(spec, announcer.clone(), &log))
             .collect(),
     );
     let Queue {
@@ -74,9 +76,11 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
         closed,
         stopped,
         builder.stop_deadline,
+        Arc::clone(&log),
     );
 
     let failed = failure_sink(&clients, builder.on_failure);
+    let guarded = |callback| guarded(callback, Arc::clone(&log));
     let callback = builder.on_state.clone().map(guarded);
     let states = announcer.listener(1).zip(callback);
     let (worker_states, publisher_states) = match plan.workers {
@@ -118,14 +122,14 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
     Ok(fleet)
 }
 
-fn client(spec: &ClientSpec, announcer: Announcer) -> Client {
+fn client(spec: &ClientSpec, announcer: Announcer, log: &Arc<FleetLog>) -> Client {
     let settings = &spec.settings;
     let brokers = settings
         .brokers()
         .map(|broker| broker.to_string().into())
         .collect();
     let status = Status::new(settings.name.as_str().into(), brokers, announcer);
-    Client::new(Arc::new(Core::new(settings, status)))
+    Client::new(Arc::new(Core::new(settings, status, log)))
 }
 
 fn start_workers(
@@ -228,7 +232,7 @@ fn set_up_clients(
     Ok(())
 }
 
-fn source(index: usize, core: &Arc<Core>, share: usize) -> Source {
+fn source(index: usize, core: &Arc<Core>, share: Share) -> Source {
     let outbox = Arc::downgrade(core);
     let release: Release = Box::new(move |acknowledgements| {
         // A client that is gone has no connection to acknowledge on.
@@ -237,7 +241,8 @@ fn source(index: usize, core: &Arc<Core>, share: usize) -> Source {
         }
     });
     let (name, counters) = (Arc::clone(&core.name), Arc::clone(&core.counters));
-    Source::new(index, name, counters, share, release)
+    let log = Arc::clone(&core.log);
+    Source::new(index, name, counters, log, share, release)
 }
 
 pub(crate) fn spawn(

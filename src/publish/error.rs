@@ -27,7 +27,7 @@ struct Refused {
 }
 
 /// Why a message was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishErrorKind {
     /// The client's outbox has no room. Only from the calls that do not wait.
@@ -54,6 +54,8 @@ pub enum PublishErrorKind {
     #[error("the topic is not valid: {0}")]
     Topic(TopicError),
 }
+
+crate::spec::readable::debug_is_text!(PublishErrorKind);
 
 impl PublishError {
     pub(crate) fn new(client: &str, kind: PublishErrorKind, topic: String, payload: Bytes) -> Self {
@@ -91,16 +93,7 @@ impl PublishError {
     }
 }
 
-impl fmt::Debug for PublishError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PublishError")
-            .field("client", &self.0.client)
-            .field("kind", &self.0.kind)
-            .field("topic", &self.0.topic)
-            .field("payload", &format_args!("{} bytes", self.0.payload.len()))
-            .finish()
-    }
-}
+crate::spec::readable::debug_is_text!(PublishError);
 
 impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -122,6 +122,11 @@ impl Flight {
         self.flying.iter().filter(|it| it.slot.is_some()).count()
     }
 
+    /// How many of them are birth messages.
+    pub(crate) fn births(&self) -> usize {
+        self.flying.len() - self.accepted()
+    }
+
     fn position(&self, packet_id: u16) -> Option<usize> {
         self.flying.iter().position(|it| it.packet_id == packet_id)
     }

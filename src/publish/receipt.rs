@@ -53,7 +53,7 @@ pub enum Delivery {
 /// }
 /// # let _ = may_have_arrived;
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiptError {
     /// It has not ended within the time; it is still in progress.
@@ -73,8 +73,10 @@ pub enum ReceiptError {
     Unsent,
 }
 
+crate::spec::readable::debug_is_text!(ReceiptError);
+
 /// Why the fate of a sent message can't be known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FailedCause {
     /// QoS 0: the connection broke while it was written, and it must not be repeated.
@@ -87,6 +89,8 @@ pub enum FailedCause {
     #[error("the client ended before it was acknowledged")]
     NotAcknowledged,
 }
+
+crate::spec::readable::debug_is_text!(FailedCause);
 
 /// All ends of a message, as they fit into an atomic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

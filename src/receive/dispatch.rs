@@ -14,7 +14,7 @@ use crate::{
         ack::{Acknowledgement, Admission},
         lane::{Batch, Collected},
         message::{Content, Message, Received},
-        source::Source,
+        source::{Load, Room, Source},
     },
     spec::{
         qos::QoS,
@@ -23,13 +23,15 @@ use crate::{
 };
 
 /// The broker broke a rule, so that its connection has to end.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Offense {
     #[error("more unacknowledged messages than packet identifiers")]
     OutOfIdentifiers,
     #[error("a message whose topic is not valid: {0}")]
     Topic(TopicError),
 }
+
+crate::spec::readable::debug_is_text!(Offense);
 
 /// Who takes the messages.
 #[derive(Debug, Clone)]
@@ -54,17 +56,19 @@ pub(crate) struct Dispatch {
     now: Option<Instant>,
     /// How many messages of this wake-up will be acknowledged.
     to_acknowledge: usize,
+    /// Whether this wake-up has brought a QoS 0 message that found no place.
+    has_dropped: bool,
     tally: Tally,
-    /// For how many QoS 0 messages more there is room at the least. Workers make room all the time:
-    /// looking for each message would cost both sides more than anything else here.
-    room: usize,
+    /// For what of QoS 0 there is room at the least. Workers make room all the time: looking for each message
+    /// would cost both sides more than anything else here.
+    room: Room,
 }
 
 /// What was collected and is not yet counted.
 #[derive(Debug, Default)]
 struct Tally {
     received: u64,
-    at_most_once: usize,
+    at_most_once: Load,
     acknowledged: usize,
 }
 
@@ -82,8 +86,9 @@ impl Dispatch {
                 .collect(),
             now: None,
             to_acknowledge: 0,
+            has_dropped: false,
             tally: Tally::default(),
-            room: 0,
+            room: Room::default(),
         }
     }
 
@@ -100,15 +105,16 @@ impl Dispatch {
         let source = &self.source;
         let ticket = match content.qos {
             QoS::AtMostOnce => {
-                if self.room == 0 {
-                    self.room = source.room(self.tally.at_most_once);
+                let load = Load::of(content.len());
+                if !self.room.take(load) {
+                    self.room = source.room(self.tally.at_most_once, load);
+                    if !self.room.take(load) {
+                        source.dropped();
+                        self.has_dropped = true;
+                        return Ok(());
+                    }
                 }
-                if self.room == 0 {
-                    source.dropped();
-                    return Ok(());
-                }
-                self.room -= 1;
-                self.tally.at_most_once += 1;
+                self.tally.at_most_once.add(load);
                 None
             }
             qos => {
@@ -159,6 +165,9 @@ impl Dispatch {
     /// The wake-up is over: what it brought goes into the queue. Says how many of its messages will be
     /// acknowledged.
     pub(crate) fn hand_over(&mut self) -> usize {
+        if mem::take(&mut self.has_dropped) {
+            self.source.tell_dropped();
+        }
         let Some(now) = self.now.take() else {
             return 0;
         };

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+use crate::spec::host;
+
 /// What is between TCP and MQTT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Scheme {
@@ -72,14 +74,24 @@ impl Address {
         matches!(self, Self::Network { scheme, .. } if scheme.is_encrypted())
     }
 
-    /// The same text for the same listener, however it is spelled.
-    pub(crate) fn listener(&self) -> String {
+    /// The same for the same broker, however its address is spelled. Behind one port of a web server, the
+    /// path and the query of a WebSocket choose the broker. Not to be shown: a query may hold a secret.
+    pub(crate) fn listener(&self) -> Listener {
         match self {
-            // Host names do not tell upper from lower case.
-            Self::Network { host, port, .. } => with_port(host, *port).to_ascii_lowercase(),
-            Self::Unix(path) => path.display().to_string(),
+            Self::Network {
+                host, port, target, ..
+            } => Listener::Network(host::canonical(host), *port, target.clone()),
+            // Its components: without doubled slashes and `.`.
+            Self::Unix(path) => Listener::Unix(path.components().collect()),
         }
     }
+}
+
+/// What tells two brokers apart.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Listener {
+    Network(String, u16, String),
+    Unix(PathBuf),
 }
 
 /// `host:port`, with the brackets that an IPv6 address takes.
@@ -115,5 +127,64 @@ impl fmt::Display for Address {
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::spec::{address::Listener, broker::Broker};
+
+    fn listener(url: &str) -> Listener {
+        let broker = Broker::from(url);
+        broker.address().unwrap().listener()
+    }
+
+    fn is_one(one: &str, other: &str) -> bool {
+        listener(one) == listener(other)
+    }
+
+    /// Fails when two spellings of one broker count as two: two clients with one client id would end each other.
+    #[test]
+    fn spellings_of_one_broker() {
+        for (one, other) in [
+            ("mqtt://H", "tcp://h:1883"),
+            ("mqtt://h/", "MQTT://h."),
+            ("mqtt://[::1]", "mqtt://[0:0:0:0:0:0:0:1]:1883"),
+            ("mqtt://u:p@h", "mqtt://v:q@h"),
+            ("unix:///run/a", "unix:///run/./a"),
+            ("unix:///run/a", "unix:////run//a"),
+            ("unix:///run/a", "unix:///run/%61"),
+        ] {
+            assert!(is_one(one, other), "{one} {other}");
+        }
+        #[cfg(feature = "websocket")]
+        assert!(is_one("ws://h", "ws://H:80/mqtt"));
+        #[cfg(feature = "tls")]
+        assert!(is_one("mqtts://h", "ssl://h:8883"));
+    }
+
+    /// Fails when two brokers count as one: a client id that both know would be refused.
+    #[test]
+    fn brokers_that_differ() {
+        for (one, other) in [
+            ("mqtt://h", "mqtt://h:1884"),
+            ("mqtt://localhost", "mqtt://127.0.0.1"),
+            ("unix:///run/a", "unix:///run/A"),
+            ("unix:///run/a", "unix:///run/b/../a"),
+        ] {
+            assert!(!is_one(one, other), "{one} {other}");
+        }
+        #[cfg(feature = "websocket")]
+        for (one, other) in [
+            ("ws://h/a", "ws://h/b"),
+            ("ws://h/a", "ws://h/A"),
+            ("ws://h/a", "ws://h/a/"),
+            ("ws://h/a?tenant=1", "ws://h/a?tenant=2"),
+            ("ws://h", "ws://h/"),
+        ] {
+            assert!(!is_one(one, other), "{one} {other}");
+        }
+        #[cfg(all(feature = "tls", feature = "websocket"))]
+        assert!(!is_one("ws://h", "wss://h"));
     }
 }

@@ -8,8 +8,10 @@ pub(crate) mod broker;
 pub(crate) mod credentials;
 #[cfg(feature = "serde")]
 pub(crate) mod form;
+mod host;
 pub(crate) mod outbox;
 pub(crate) mod qos;
+pub(crate) mod readable;
 pub(crate) mod retry;
 pub(crate) mod settings;
 pub(crate) mod template;

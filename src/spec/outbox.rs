@@ -87,6 +87,33 @@ pub enum RefusedSubscription {
     EndClient,
 }
 
+/// What a client does when the broker grants one of its subscriptions with a lower quality of
+/// service than it asked for (section 3.9.3). Messages come with the lower one at most: at QoS 0
+/// they may be lost, although the program asked for more.
+///
+/// ```
+/// use mqtt_fleet::{ClientSpec, OnLowered, QoS};
+///
+/// // A service that is known to have QoS 0 and 1 only.
+/// let spec = ClientSpec::new("cloud", "mqtt://10.0.0.5")
+///     .subscribe("commands/#", QoS::ExactlyOnce)
+///     .lowered_subscription(OnLowered::Accept);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum OnLowered {
+    /// Goes on with less. It is logged, announced, counted and in the report, and
+    /// [`Report::exit_code`](crate::Report::exit_code) is 1.
+    #[default]
+    Continue,
+    /// The same, and it does not cost the exit code: the program does with less.
+    Accept,
+    /// Ends, with [`Outcome::SubscriptionLowered`](crate::Outcome::SubscriptionLowered).
+    EndClient,
+}
+
 /// The settings of an outbox.
 #[derive(Debug, Clone)]
 pub(crate) struct OutboxSettings {

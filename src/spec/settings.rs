@@ -8,7 +8,7 @@ use crate::spec::{
     address::Address,
     broker::Broker,
     credentials::Credentials,
-    outbox::{OutboxSettings, RefusedSubscription},
+    outbox::{OnLowered, OutboxSettings, RefusedSubscription},
     qos::QoS,
     retry::Retry,
     template,
@@ -70,6 +70,7 @@ pub(crate) struct Settings {
     pub(crate) max_packet_size: usize,
     pub(crate) outbox: OutboxSettings,
     pub(crate) refused_subscription: RefusedSubscription,
+    pub(crate) lowered_subscription: OnLowered,
 }
 
 impl Settings {
@@ -91,6 +92,7 @@ impl Settings {
             max_packet_size: 256 * 1024,
             outbox: OutboxSettings::default(),
             refused_subscription: RefusedSubscription::default(),
+            lowered_subscription: OnLowered::default(),
         }
     }
 

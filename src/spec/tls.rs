@@ -124,7 +124,7 @@ impl Default for Tls {
 /// let error = TlsError::NoKey { file: "/etc/plant/gw.key".into() };
 /// assert_eq!(error.to_string(), "/etc/plant/gw.key has no private key in PEM that is not encrypted");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
     /// No broker of the client has `mqtts` or `wss`.
@@ -192,3 +192,5 @@ pub enum TlsError {
         message: String,
     },
 }
+
+crate::spec::readable::debug_is_text!(TlsError);

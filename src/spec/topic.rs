@@ -9,7 +9,7 @@
 /// assert_eq!(check_filter("plant/#/temp"), Err(TopicError::HashNotLast));
 /// assert!(check_filter("plant/+/temp").is_ok());
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TopicError {
     /// Topic names and filters have at least one character [MQTT-4.7.3-1].
@@ -34,6 +34,8 @@ pub enum TopicError {
     #[error("a shared subscription is '$share/group/filter'")]
     Shared,
 }
+
+crate::spec::readable::debug_is_text!(TopicError);
 
 /// What fits the length field of a string in a packet.
 const LONGEST: usize = u16::MAX as usize;

@@ -2,7 +2,9 @@
 
 use std::{io, time::Duration};
 
-/// Why a connect attempt failed, a connection ended or a subscription was refused.
+use crate::spec::qos::QoS;
+
+/// Why a connect attempt failed, a connection ended or a subscription was not granted as asked.
 ///
 /// ```
 /// use mqtt_fleet::{Cause, Refusal};
@@ -10,7 +12,7 @@ use std::{io, time::Duration};
 /// let cause = Cause::Refused(Refusal::NotAuthorized);
 /// assert_eq!(cause.to_string(), "the broker refused the connection: not authorized (code 5)");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Cause {
     /// The host name has no address, or the name service did not answer.
@@ -121,7 +123,24 @@ pub enum Cause {
         /// The filter that was refused.
         filter: String,
     },
+    /// SUBACK granted this filter with a lower quality of service than was asked for (section
+    /// 3.9.3). Messages come with the lower one at most.
+    #[error(
+        "the broker lowered the subscription to {filter}: asked for QoS {}, granted QoS {}",
+        u8::from(*.asked),
+        u8::from(*.granted)
+    )]
+    SubscriptionLowered {
+        /// The filter.
+        filter: String,
+        /// What was asked for.
+        asked: QoS,
+        /// What was granted.
+        granted: QoS,
+    },
 }
+
+crate::spec::readable::debug_is_text!(Cause);
 
 /// The return codes with which a broker refuses a connection (section 3.2.2.3).
 ///
@@ -130,7 +149,7 @@ pub enum Cause {
 ///
 /// assert_eq!(Refusal::BadUserNameOrPassword.code(), 4);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     /// Code 1.
     #[error("unacceptable protocol version (code 1)")]
@@ -148,6 +167,8 @@ pub enum Refusal {
     #[error("not authorized (code 5)")]
     NotAuthorized,
 }
+
+crate::spec::readable::debug_is_text!(Refusal);
 
 impl Refusal {
     /// The number on the wire.

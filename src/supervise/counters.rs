@@ -63,7 +63,8 @@ counters! {
     handled,
     /// Messages that no handler's filter matched.
     unmatched,
-    /// QoS 0 messages dropped because the client's share of the queue was full.
+    /// QoS 0 messages dropped because the client's share of the queue was full, in
+    /// messages or in bytes.
     dropped,
     /// QoS 2 messages that the broker repeated: they were delivered before and are not again.
     repeated,
@@ -84,6 +85,8 @@ counters! {
     pub_panics,
     /// Subscriptions that the broker refused.
     refused_subscriptions,
+    /// Subscriptions that the broker granted with a lower quality of service than asked for.
+    lowered_subscriptions,
 }
 
 /// A number that only grows. Relaxed: it orders nothing, it is only read as a figure.

@@ -45,6 +45,22 @@ impl Ledger {
     }
 }
 
+/// Which of the failed messages no promise was broken for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Unpromised {
+    /// QoS 0: the connection broke while they were written.
+    pub(crate) cut_off: u64,
+    /// QoS 1 and 2: their session was lost, and the spec says not to repeat them then.
+    pub(crate) not_repeated: u64,
+}
+
+impl std::ops::AddAssign for Unpromised {
+    fn add_assign(&mut self, other: Self) {
+        self.cut_off += other.cut_off;
+        self.not_repeated += other.not_repeated;
+    }
+}
+
 impl std::ops::AddAssign for Ledger {
     fn add_assign(&mut self, other: Self) {
         self.accepted += other.accepted;

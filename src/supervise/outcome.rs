@@ -2,9 +2,14 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::supervise::{
-    cause::{Cause, Refusal},
-    state::ClientState,
+use crate::{
+    spec::qos::QoS,
+    supervise::{
+        cause::{Cause, Refusal},
+        log_lines::what,
+        state::ClientState,
+        thinning::About,
+    },
 };
 
 /// How a client ended.
@@ -55,6 +60,16 @@ pub enum Outcome {
         /// The filter that was refused.
         filter: String,
     },
+    /// The broker granted a subscription with a lower quality of service than asked for, and the
+    /// spec says that this ends the client.
+    SubscriptionLowered {
+        /// The filter.
+        filter: String,
+        /// What was asked for.
+        asked: QoS,
+        /// What was granted.
+        granted: QoS,
+    },
     /// A handler or pub function failed, and the policy was to stop for it.
     Failed {
         /// What failed.
@@ -89,6 +104,18 @@ impl fmt::Display for Outcome {
             Self::NotMqtt { last_error } | Self::Certificate { last_error } => last_error.fmt(f),
             Self::SubscriptionRefused { filter } => {
                 write!(f, "the broker refused the subscription to {filter}")
+            }
+            Self::SubscriptionLowered {
+                filter,
+                asked,
+                granted,
+            } => {
+                let (asked, granted) = (u8::from(*asked), u8::from(*granted));
+                write!(
+                    f,
+                    "the broker lowered the subscription to {filter}: asked for QoS {asked}, \
+                     granted QoS {granted}"
+                )
             }
             Self::Failed { failure } => write!(f, "stopped because {failure}"),
             Self::Panicked { message } => write!(f, "panicked: {message}"),
@@ -156,6 +183,19 @@ impl Failure {
     /// The text of the error or of the panic.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What a log line on it is about: the topics may be many.
+    pub(crate) fn about(&self) -> About<'_> {
+        About {
+            what: match self.kind {
+                FailureKind::Handler => what::HANDLER,
+                FailureKind::PubFunction => what::PUB_FUNCTION,
+                FailureKind::DeadLetter => what::DEAD_LETTER,
+            },
+            place: if self.panicked { "by panic" } else { "" },
+            text: &self.message,
+        }
     }
 
     /// Whether it panicked rather than returned an error.

@@ -24,7 +24,7 @@ static INSTALLED: Mutex<bool> = Mutex::new(false);
 static STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// The process's signal handler could not be set.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum SignalError {
     /// The program has set a handler of its own through the ctrlc crate. It can call
@@ -35,6 +35,8 @@ pub enum SignalError {
     #[error("the signal handler could not be set")]
     System(#[source] std::io::Error),
 }
+
+crate::spec::readable::debug_is_text!(SignalError);
 
 /// Calls `on_signal` at the first SIGINT, SIGTERM or SIGHUP, for as long as it is alive. It runs
 /// on the ctrlc crate's own thread.

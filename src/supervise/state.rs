@@ -85,7 +85,7 @@ impl fmt::Display for ClientState {
 }
 
 /// "2 of 3", or "2" where there is no limit.
-struct Numbered(u32, Option<u32>);
+pub(crate) struct Numbered(pub(crate) u32, pub(crate) Option<u32>);
 
 impl fmt::Display for Numbered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,8 +130,9 @@ impl StateChange {
         &self.state
     }
 
-    /// Why a connection was lost, an attempt failed, or all of them did. A refused subscription is announced as a change that
-    /// leaves the client connected and has [`Cause::SubscriptionRefused`] here.
+    /// Why a connection was lost, an attempt failed, or all of them did. A refused or lowered
+    /// subscription is announced as a change that leaves the client connected and has
+    /// [`Cause::SubscriptionRefused`] or [`Cause::SubscriptionLowered`] here.
     pub fn cause(&self) -> Option<&Cause> {
         match &self.state {
             ClientState::Lost { cause } | ClientState::AttemptFailed { cause, .. } => Some(cause),

@@ -12,7 +12,9 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::supervise::{
     cause::Cause,
+    losses::Losses,
     outcome::{Failure, Outcome},
+    report::LoweredSubscription,
     state::{Announcer, ClientState, StateChange},
     stop::deadline_after,
 };
@@ -26,7 +28,7 @@ use crate::supervise::{
 ///     matches!(error, WaitError::Ended { .. })
 /// }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
     /// The time was over.
@@ -48,6 +50,8 @@ pub enum WaitError {
         outcome: Box<Outcome>,
     },
 }
+
+crate::spec::readable::debug_is_text!(WaitError);
 
 /// The state is written by the client's own thread; failures come from whichever thread ran the
 /// function; everybody reads.
@@ -76,6 +80,23 @@ struct Inner {
     /// The failure that the policy stops this client for.
     fatal: Option<Failure>,
     refused_subscriptions: Vec<String>,
+    lowered_subscriptions: Vec<LoweredSubscription>,
+    /// Why the last connection was lost or the last attempt failed, and when.
+    last_cause: Option<(Cause, Instant)>,
+    /// When the connection began that there is or was last.
+    connected_at: Option<Instant>,
+    /// How many connections there have been.
+    connections: u64,
+    losses: Losses,
+}
+
+/// What is known of a client's losses and failed attempts.
+pub(crate) struct Troubles {
+    pub(crate) last_cause: Option<(Cause, Instant)>,
+    /// It lost several connections within a minute.
+    pub(crate) flapped: bool,
+    /// Its broker closed several connections soon after it had accepted them.
+    pub(crate) is_id_contested: bool,
 }
 
 impl Status {
@@ -92,6 +113,11 @@ impl Status {
                 first_failure: None,
                 fatal: None,
                 refused_subscriptions: Vec::new(),
+                lowered_subscriptions: Vec::new(),
+                last_cause: None,
+                connected_at: None,
+                connections: 0,
+                losses: Losses::default(),
             }),
             changed: Condvar::new(),
         }
@@ -105,9 +131,30 @@ impl Status {
         let connected = matches!(state, ClientState::Connected { .. });
         self.connected.store(connected, Ordering::SeqCst);
         inner.subscribed = false;
+        inner.remember(&state, Instant::now());
         inner.state = state;
         self.announce(&mut inner, None);
         self.changed.notify_all();
+    }
+
+    /// An attempt failed while the client was being stopped: no state says so any more.
+    pub(crate) fn failed_at_the_end(&self, cause: Cause) {
+        self.inner.lock().last_cause = Some((cause, Instant::now()));
+    }
+
+    /// What is known of its losses and failed attempts.
+    pub(crate) fn troubles(&self) -> Troubles {
+        let inner = self.inner.lock();
+        Troubles {
+            last_cause: inner.last_cause.clone(),
+            flapped: inner.losses.flapped(),
+            is_id_contested: inner.losses.is_id_contested(),
+        }
+    }
+
+    /// Whether the broker accepts each connection and closes it soon.
+    pub(crate) fn closes_again_and_again(&self) -> bool {
+        self.inner.lock().losses.closes_again_and_again()
     }
 
     /// The broker refused a subscription of the connected client.
@@ -117,6 +164,27 @@ impl Status {
             inner.refused_subscriptions.push(filter.clone());
         }
         self.announce(&mut inner, Some(Cause::SubscriptionRefused { filter }));
+    }
+
+    /// The broker granted a subscription of the connected client with a lower quality of service.
+    pub(crate) fn lowered_subscription(&self, lowered: LoweredSubscription) {
+        let mut inner = self.inner.lock();
+        let known = &mut inner.lowered_subscriptions;
+        match known.iter_mut().find(|it| it.filter == lowered.filter) {
+            Some(known) => *known = lowered.clone(),
+            None => known.push(lowered.clone()),
+        }
+        let LoweredSubscription {
+            filter,
+            asked,
+            granted,
+        } = lowered;
+        let note = Cause::SubscriptionLowered {
+            filter,
+            asked,
+            granted,
+        };
+        self.announce(&mut inner, Some(note));
     }
 
     /// Announced under the lock, so that listeners see changes in the order in which they
@@ -196,6 +264,10 @@ impl Status {
         self.inner.lock().refused_subscriptions.clone()
     }
 
+    pub(crate) fn lowered_subscriptions(&self) -> Vec<LoweredSubscription> {
+        self.inner.lock().lowered_subscriptions.clone()
+    }
+
     pub(crate) fn wait_connected(&self, timeout: Duration) -> Result<(), WaitError> {
         self.wait(timeout, |inner| {
             matches!(inner.state, ClientState::Connected { .. })
@@ -204,6 +276,31 @@ impl Status {
 
     pub(crate) fn wait_subscribed(&self, timeout: Duration) -> Result<(), WaitError> {
         self.wait(timeout, |inner| inner.subscribed)
+    }
+
+    /// How many connections there have been: a mark for the waits below.
+    pub(crate) fn connections(&self) -> u64 {
+        self.inner.lock().connections
+    }
+
+    pub(crate) fn wait_connected_after(
+        &self,
+        connections: u64,
+        timeout: Duration,
+    ) -> Result<(), WaitError> {
+        self.wait(timeout, |inner| {
+            inner.connections > connections && matches!(inner.state, ClientState::Connected { .. })
+        })
+    }
+
+    pub(crate) fn wait_subscribed_after(
+        &self,
+        connections: u64,
+        timeout: Duration,
+    ) -> Result<(), WaitError> {
+        self.wait(timeout, |inner| {
+            inner.connections > connections && inner.subscribed
+        })
     }
 
     /// An ended client is disconnected, so this one can't fail because of an end.
@@ -260,6 +357,30 @@ impl Status {
                     waited: timeout,
                 });
             }
+        }
+    }
+}
+
+impl Inner {
+    /// What a change of the state says about losses, for as long as the old state is here.
+    fn remember(&mut self, next: &ClientState, now: Instant) {
+        match next {
+            ClientState::Connected { .. } => {
+                self.connected_at = Some(now);
+                self.connections += 1;
+            }
+            ClientState::Lost { cause } => {
+                self.losses.lost(cause, self.connected_at, now);
+                self.last_cause = Some((cause.clone(), now));
+            }
+            // Behind a loss it is the attempt that this loss cost.
+            ClientState::AttemptFailed { cause, .. }
+                if !matches!(self.state, ClientState::Lost { .. }) =>
+            {
+                self.losses.connect_failed();
+                self.last_cause = Some((cause.clone(), now));
+            }
+            _ => {}
         }
     }
 }

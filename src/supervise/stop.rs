@@ -52,6 +52,15 @@ pub(crate) fn deadline_after(duration: Duration) -> Option<Instant> {
     Instant::now().checked_add(duration)
 }
 
+/// What is left of this long, whenever it is asked.
+pub(crate) fn time_left(duration: Duration) -> impl Fn() -> Duration {
+    let deadline = deadline_after(duration);
+    move || match deadline {
+        Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+        None => Duration::MAX,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

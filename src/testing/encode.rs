@@ -13,9 +13,11 @@ use crate::spec::qos::QoS;
 const LARGEST_LENGTH: usize = 268_435_455;
 
 /// A packet that MQTT cannot express: a text over 65,535 bytes, or more than 256 MiB in all.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("the packet is too long for the length fields of MQTT")]
 pub(super) struct TooLong;
+
+crate::spec::readable::debug_is_text!(TooLong);
 
 /// Appends the bytes of a packet. On an error nothing is appended.
 pub(super) fn encode(packet: &Packet, buffer: &mut BytesMut) -> Result<(), TooLong> {

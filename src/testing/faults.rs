@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::delivery::{Delivery, Pick, Pieces};
+use crate::spec::qos::QoS;
 
 /// How a CONNECT is answered. With bytes that are no CONNACK: [`TestBroker::on_connect_raw`].
 ///
@@ -104,6 +105,8 @@ pub(super) struct Faults {
     pub(super) pieces: PerClient<Pieces>,
     pub(super) twice: PerClient<Option<Pick>>,
     pub(super) refused_filters: HashSet<String>,
+    /// What they are granted at most.
+    pub(super) lowered_filters: HashMap<String, QoS>,
     pub(super) never_suback: bool,
     /// Packets that still may come from a client.
     pub(super) cut_after: HashMap<String, usize>,

@@ -9,6 +9,7 @@ use super::broker::TestBroker;
 use super::delivery::{Pick, Pieces};
 use super::faults::{ConnectReply, PingReply, Reply};
 use super::packet::Packet;
+use crate::spec::qos::QoS;
 
 /// Making the broker misbehave from now on. A client id that is not known is no error: a fault is
 /// remembered for the client's next connections. What is set for one client holds for it, whatever
@@ -169,6 +170,14 @@ impl TestBroker {
     pub fn fail_subscribe(&self, filter: impl Into<String>) {
         let filter = filter.into();
         self.hub.set(|faults| faults.refused_filters.insert(filter));
+    }
+
+    /// From now on a SUBSCRIBE for exactly this filter is granted this quality of service at most,
+    /// and messages come with it at most.
+    pub fn lower_subscribe(&self, filter: impl Into<String>, at_most: QoS) {
+        let filter = filter.into();
+        self.hub
+            .set(|faults| faults.lowered_filters.insert(filter, at_most));
     }
 
     /// Whether SUBSCRIBEs take effect without ever being answered. Defaults to false.

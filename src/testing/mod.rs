@@ -18,8 +18,9 @@
 //! broker.cut_after_bytes_from("gw", 12); // in the middle of its first PUBLISH
 //! let gateway = ClientSpec::new("gw", broker.url()).client_id("gw");
 //! let fleet = Fleet::builder().client(gateway).start()?;
-//! fleet.client("gw")?.publish("plant/temp", QoS::AtLeastOnce, false, "21.5")?;
-//! broker.wait_for(|_| broker.published("plant/temp") == ["21.5"], limit)?;
+//! let receipt = fleet.client("gw")?.publish("plant/temp", QoS::AtLeastOnce, false, "21.5")?;
+//! receipt.wait_timeout(limit)?;
+//! assert_eq!(broker.published("plant/temp"), ["21.5"]);
 //! assert_eq!(broker.connects("gw"), 2);
 //! assert_eq!(fleet.stop(limit).exit_code(), 0);
 //! # Ok(())
@@ -31,7 +32,7 @@
 //! | what | by |
 //! |---|---|
 //! | CONNECT refused, answered late, never, or with garbage | [`TestBroker::on_connect`], [`TestBroker::on_connect_raw`] |
-//! | SUBSCRIBE refused, or never answered | [`TestBroker::fail_subscribe`], [`TestBroker::never_suback`] |
+//! | SUBSCRIBE refused, granted with less, or never answered | [`TestBroker::fail_subscribe`], [`TestBroker::lower_subscribe`], [`TestBroker::never_suback`] |
 //! | PINGREQ answered late or never | [`TestBroker::on_ping`] |
 //! | PUBACK, PUBREC, PUBCOMP late, never, or in the wrong order | [`TestBroker::hold_acks`], [`TestBroker::release_acks_reversed`] |
 //! | any packet twice | [`TestBroker::send_twice`] |

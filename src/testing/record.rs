@@ -100,7 +100,7 @@ pub struct Counts {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct WaitError {
     wanted: String,
     timeout: Duration,
@@ -109,6 +109,8 @@ pub struct WaitError {
 }
 
 impl std::error::Error for WaitError {}
+
+crate::spec::readable::debug_is_text!(WaitError);
 
 impl std::fmt::Display for WaitError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

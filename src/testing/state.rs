@@ -224,10 +224,12 @@ impl State {
                 codes.push(REFUSED);
                 continue;
             }
-            codes.push((*qos).into());
-            self.router.subscribe(client, filter, *qos);
+            let most = self.faults.lowered_filters.get(filter);
+            let granted = most.map_or(*qos, |most| *most.min(qos));
+            codes.push(granted.into());
+            self.router.subscribe(client, filter, granted);
             let messages = self.router.retained(filter);
-            retained.extend(messages.into_iter().map(|message| (message, *qos)));
+            retained.extend(messages.into_iter().map(|message| (message, granted)));
         }
         if !self.faults.never_suback {
             self.send(client, [Packet::Suback { packet_id, codes }]);

@@ -17,7 +17,7 @@ pub(super) struct Decoded {
 }
 
 /// Why bytes are no packet.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub(super) enum WireError {
     /// A CONNECT of another version of MQTT: it gets CONNACK 1 [MQTT-3.1.2-2].
     #[error("the client speaks another version of the protocol")]
@@ -27,6 +27,8 @@ pub(super) enum WireError {
     #[error("the packet is malformed")]
     Malformed(#[source] mqttbytes::Error),
 }
+
+crate::spec::readable::debug_is_text!(WireError);
 
 /// Takes the next packet from the front of `buffer`, or nothing if it is not complete yet.
 pub(super) fn decode(

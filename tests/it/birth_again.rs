@@ -142,3 +142,60 @@ fn its_acknowledgement_is_never_taken_for_that_of_a_message() {
     assert_eq!(receipt.wait_timeout(PATIENCE), Ok(Delivery::Acknowledged));
     fleet.stop(STOP);
 }
+
+/// Fails when the birth messages of many short connections use up the identifiers of a session: at QoS 2
+/// each keeps its own until PUBCOMP comes, and one that took an identifier in use would be a repetition to
+/// the broker, which gives it to nobody. Fails, too, if the birth message that had to wait never comes, if
+/// another message overtakes it, or if subscriptions find no identifier any more.
+#[test]
+fn short_connections_do_not_use_up_the_identifiers() {
+    // More often than there are identifiers in a window of two.
+    const CUTS: usize = 50;
+    let broker = TestBroker::start().unwrap();
+    broker.hold_acks(true);
+    let fleet = subscribed(Fleet::builder().client(plant(&broker, QoS::ExactlyOnce)));
+    let plant = fleet.client("plant").unwrap();
+    let waiting = plant.publish("t", QoS::AtMostOnce, false, "1").unwrap();
+    waiting.wait_timeout(PATIENCE).unwrap();
+    for _ in 0..CUTS {
+        let of_exchange = |packet: &Packet| match packet {
+            Packet::Publish { topic, .. } => topic == "state",
+            packet => matches!(packet, Packet::Pubrel { .. }),
+        };
+        broker
+            .wait_for(
+                |seen| {
+                    let last = seen.iter().map(|it| it.connection).max();
+                    let mut on_last = seen.iter().filter(|it| Some(it.connection) == last);
+                    on_last.any(|it| it.direction == Direction::In && of_exchange(&it.packet))
+                },
+                PATIENCE,
+            )
+            .unwrap();
+        reconnect(&broker, plant, |id| broker.cut(id));
+    }
+    let births = || publishes(&broker.seen(), "plant", Direction::In);
+    let mut ids: Vec<u16> = births()
+        .iter()
+        .filter(|it| it.topic == "state")
+        .map(|it| it.packet_id)
+        .collect();
+    let sent = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), sent, "none is used twice");
+    let behind = plant.publish("t", QoS::AtLeastOnce, false, "2").unwrap();
+    plant.subscribe("in", QoS::AtLeastOnce).unwrap();
+    broker.hold_acks(false);
+    assert_eq!(behind.wait_timeout(PATIENCE), Ok(Delivery::Acknowledged));
+    plant.wait_subscribed(PATIENCE).unwrap();
+    let last = births().iter().map(|it| it.connection).max();
+    let on_last: Vec<_> = births()
+        .into_iter()
+        .filter(|it| Some(it.connection) == last)
+        .map(|it| it.topic)
+        .collect();
+    assert_eq!(on_last, ["state", "t"], "the birth message comes first");
+    assert_eq!(plant.stats().losses, CUTS as u64);
+    fleet.stop(STOP);
+}

@@ -52,7 +52,7 @@ fn twenty_clients_of_one_template() {
     let ids: HashSet<String> = connects.map(|it| it.client.clone()).collect();
     assert_eq!(ids, told);
     assert!(
-        output.contains("20 clients, 0 of them with something to report"),
+        output.contains("all 20 clients ended well\nreceived "),
         "{output}"
     );
 }

@@ -251,7 +251,9 @@ fn an_acknowledgement_of_the_other_qos_harms_one_message_at_most() {
             assert!(ledger.balances(), "{row}: {ledger:?}");
             assert_eq!((ledger.accepted, ledger.in_progress), (11, 0), "{row}");
             let report = rig.fleet.stop(PATIENCE);
-            assert_eq!(report.exit_code(), 0, "{row}: {report}");
+            // Lost, if it is: QoS 1 and 2 promise more.
+            let lost = i32::from(ledger.failed > 0);
+            assert_eq!(report.exit_code(), lost, "{row}: {report}");
         }
     }
 }

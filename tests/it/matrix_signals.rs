@@ -65,7 +65,7 @@ fn while_connecting() {
     );
 }
 
-/// Fails if a pause is slept through, or counts as a failure.
+/// Fails if a pause is slept through, or if a client that never connected costs nothing.
 #[test]
 fn while_pausing() {
     each_signal(
@@ -79,7 +79,7 @@ fn while_pausing() {
             run(spec("unlucky", &broker).retry(retry), |fleet| fleet)
         },
         |status, output| {
-            assert_eq!(status.code(), Some(0), "{output}");
+            assert_eq!(status.code(), Some(1), "{output}");
             assert!(output.contains("unlucky: ended: stopped"), "{output}");
         },
     );
@@ -182,7 +182,7 @@ fn while_draining() {
             report.exit_code()
         },
         |status, output| {
-            assert_eq!(status.code(), Some(0), "{output}");
+            assert_eq!(status.code(), Some(1), "{output}");
             assert!(output.contains("failed: 1"), "{output}");
         },
     );

@@ -42,7 +42,7 @@ fn assert_reported(program: Program, signal: &str) {
     let (status, output) = program.ended(PATIENCE);
     assert_eq!(status.code(), Some(0), "{status}\n{output}");
     assert!(output.contains("signaled: ended: stopped"), "{output}");
-    assert!(output.contains("1 client, 0 of them with"), "{output}");
+    assert!(output.contains("1 client ended well\n"), "{output}");
 }
 
 /// Fails if a user who is tired of waiting for a stuck handler has no way out but SIGKILL.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use mqtt_fleet::testing::TestBroker;
 use mqtt_fleet::{
-    ClientSpec, Copies, Fleet, Offline, OutboxOverflow, QoS, RefusedSubscription, Replay, Retry,
-    Session, SpecFile, SpecFileError, StartError, Tls, Will,
+    ClientSpec, Copies, Fleet, Offline, OnLowered, OutboxOverflow, QoS, RefusedSubscription,
+    Replay, Retry, Session, SpecFile, SpecFileError, StartError, Tls, Will,
 };
 
 use crate::support::fleet::{PATIENCE, quick_retry, start, wait_connects};
@@ -38,6 +38,7 @@ offline = "reject"
 max_age = "1h"
 replay = "only_with_session"
 refused_subscription = "end_client"
+lowered_subscription = "accept"
 "#;
 
 fn all() -> ClientSpec {
@@ -78,6 +79,7 @@ fn all() -> ClientSpec {
         .max_age(Duration::from_secs(3_600))
         .replay(Replay::OnlyWithSession)
         .refused_subscription(RefusedSubscription::EndClient)
+        .lowered_subscription(OnLowered::Accept)
 }
 
 /// What specs are, but for the bytes of a will, which `Debug` does not show.
@@ -409,15 +411,15 @@ fn mistakes_in_toml_have_a_place() {
     let (line, key, problem) = whole("[[client]]\nname = 'plant'\nbroker = 'localhost:1883'");
     assert_eq!((line, key.as_str()), (3, "client[0].broker"));
     assert!(
-        problem.contains("its scheme 'localhost' is not supported"),
+        problem.contains("it has no scheme: write mqtt://localhost:1883"),
         "{problem}"
     );
     let (_, key, problem) =
         whole("[[client]]\nname = 'a'\nbroker = ['mqtt://h', 'mqtt://{i}.example']");
-    assert_eq!(
-        (key.as_str(), problem.as_str()),
-        ("client[0].broker[1]", "it is not a URL"),
-        "no placeholders there"
+    assert_eq!(key, "client[0].broker[1]", "no placeholders there");
+    assert!(
+        problem.contains("its host has a character that no host name has"),
+        "{problem}"
     );
     let (_, key, problem) = whole("[[client]]\nname = 'a'\nbroker = []");
     assert_eq!(key, "client[0].broker");
@@ -570,8 +572,10 @@ fn a_password_is_not_written() {
             "{error}"
         );
     }
-    let odd = serde_json::to_string(&ClientSpec::new("plant", ("no host", 1883)));
+    let odd = serde_json::to_string(&ClientSpec::new("plant", ("fe80::1%eth0", 1883)));
     assert!(odd.unwrap_err().to_string().contains("as a URL"));
+    let wrong = serde_json::to_string(&ClientSpec::new("plant", ("no host", 1883)));
+    assert!(wrong.unwrap_err().to_string().contains("its host has"));
     // Replaced by others, those of the URLs are not written either.
     let spec = ClientSpec::new("plant", "mqtt://user:s3cret@h")
         .or_broker("mqtt://user:s3cret@h2")

@@ -34,6 +34,9 @@ fn a_client_that_cannot_be_is_named_with_its_field() {
                 ("broker", ClientSpec::new("checked", "mqtt://h:70000")),
                 ("broker", ClientSpec::new("checked", "mqtt://h/path")),
                 ("broker", ClientSpec::new("checked", ("h", 0))),
+                ("broker", ClientSpec::new("checked", ("mqtt://h", 1883))),
+                ("broker", ClientSpec::new("checked", "localhost:1883")),
+                ("or_broker", spec().or_broker("localhost:1883")),
                 ("client_id", spec().client_id(nothing)),
                 ("client_id", spec().client_id("a\0b")),
                 ("client_id", spec().client_id(long.clone())),
@@ -106,6 +109,7 @@ fn so_is_a_setting_of_the_fleet() {
             builder().on_message("a/#/b", |_message, _clients| Ok(())),
         ),
         ("queue_capacity", builder().queue_capacity(0)),
+        ("queue_bytes", builder().queue_bytes(0)),
         ("connect_rate", builder().connect_rate(0)),
         ("publishers", builder().publishers(0)),
         ("stack_size", builder().stack_size(1_024)),
@@ -171,6 +175,43 @@ fn one_client_id_serves_two_brokers() {
     for broker in &brokers {
         broker.wait_connected(1, PATIENCE).unwrap();
         assert_eq!(broker.connected(), ["same"]);
+    }
+}
+
+/// Fails when two brokers behind one host and port, told apart by the path of a WebSocket, may not share a
+/// client id; or when two spellings of one may.
+#[cfg(feature = "websocket")]
+#[test]
+fn the_path_of_a_websocket_tells_brokers_apart() {
+    let with_id = |name: &str, url: &str| ClientSpec::new(name, url).client_id("same");
+    let start = |urls: [&str; 2]| {
+        let [a, b] = urls;
+        let specs = [with_id("a", a), with_id("b", b)];
+        Fleet::builder().clients(specs).start()
+    };
+    for differ in [
+        ["ws://127.0.0.1:1/plant", "ws://127.0.0.1:1/cloud"],
+        ["ws://127.0.0.1:1/mqtt?of=a", "ws://127.0.0.1:1/mqtt?of=b"],
+        ["unix:///no/such/a", "unix:///no/such/b"],
+    ] {
+        assert!(start(differ).is_ok(), "{differ:?}");
+    }
+    for same in [
+        ["ws://127.0.0.1:1", "ws://127.0.0.1:1/mqtt"],
+        ["mqtt://[::1]", "tcp://[0:0:0:0:0:0:0:1]:1883"],
+        ["unix:///no/such/a", "unix:///no//such/./a"],
+    ] {
+        let error = start(same).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                StartError::Client {
+                    field: "client_id",
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 }
 

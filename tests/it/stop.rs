@@ -23,14 +23,20 @@ fn stopped_in_time(fleet: &Fleet) -> Report {
     report
 }
 
-/// As `stopped_in_time`, with every client ended as it should be.
+/// As `stopped_in_time`, with every client ended as it should be, and nothing lost or left undone.
 fn stopped_cleanly(fleet: &Fleet) {
+    let report = stopped_by_all(fleet);
+    assert_eq!(report.exit_code(), 0, "{report}");
+}
+
+/// As `stopped_in_time`, with every client ended as it should be.
+fn stopped_by_all(fleet: &Fleet) -> Report {
     let report = stopped_in_time(fleet);
     for client in report.clients() {
         assert_eq!(*client.outcome(), Outcome::Stopped, "{report}");
     }
     assert!(report.abandoned().is_empty(), "{report}");
-    assert_eq!(report.exit_code(), 0, "{report}");
+    report
 }
 
 fn n_disconnects(broker: &TestBroker, client: &str) -> usize {
@@ -108,7 +114,8 @@ fn a_pause_between_attempts_ends_at_once() {
     next_state(&fleet.states(), "pausing", |state| {
         matches!(state, ClientState::AttemptFailed { attempt: 1, .. })
     });
-    stopped_cleanly(&fleet);
+    let report = stopped_by_all(&fleet);
+    assert_eq!(report.exit_code(), 1, "it never connected: {report}");
 }
 
 /// Fails if the stop waits for a handler without end, or hides which one it left behind.
@@ -163,7 +170,8 @@ fn a_full_window_does_not_hold_disconnect_up() {
     }
     let first = broker.wait_for(|_| !broker.published("any").is_empty(), PATIENCE);
     first.unwrap();
-    stopped_cleanly(&fleet);
+    let report = stopped_by_all(&fleet);
+    assert_eq!(report.exit_code(), 1, "messages were lost: {report}");
     broker.wait_disconnected("crammed", PATIENCE).unwrap();
     assert_eq!(n_disconnects(&broker, "crammed"), 1);
     assert_eq!(broker.published("any").len(), 1, "the window is 1");
@@ -224,7 +232,8 @@ fn a_blocked_publisher_is_released_with_its_message() {
             client.publish("any", QoS::AtLeastOnce, false, "2")
         });
         is_begun.recv_timeout(PATIENCE).unwrap();
-        stopped_cleanly(&fleet);
+        let report = stopped_by_all(&fleet);
+        assert_eq!(report.exit_code(), 1, "a message was lost: {report}");
         publisher.join().unwrap().unwrap_err()
     });
     assert_eq!(error.kind(), PublishErrorKind::Ended);

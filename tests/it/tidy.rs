@@ -196,6 +196,24 @@ fn threads_spawned_elsewhere_are_caught() {
 }
 
 #[test]
+fn errors_are_printed_as_texts() {
+    assert_clean(sources(), derived_debug_of_errors);
+}
+
+#[test]
+fn errors_that_are_printed_as_structures_are_caught() {
+    let text = "#[derive(Debug, Clone, thiserror::Error)]\n#[derive(Clone, thiserror::Error)]\n\
+                #[derive(\n    Clone,\n    Debug,\n    thiserror::Error,\n)]\n#[derive(Debug)]\nstruct A;";
+    assert_eq!(
+        found(derived_debug_of_errors("src/spec/a.rs", text)),
+        [
+            "1: Debug of an error is derived",
+            "3: Debug of an error is derived"
+        ]
+    );
+}
+
+#[test]
 fn the_readme_shows_the_hello_example() {
     let readme = read("README.md");
     let example = read("examples/hello.rs");
@@ -386,6 +404,21 @@ fn spawns(path: &str, text: &str) -> Vec<Offense> {
         .map(|(line, name)| Offense {
             line,
             what: format!("thread::{name}"),
+        })
+        .collect()
+}
+
+/// `Debug` of an error is its text (`spec/readable.rs`): `unwrap`, and `?` in `main`, print it.
+fn derived_debug_of_errors(_path: &str, text: &str) -> Vec<Offense> {
+    let code = code_of(text);
+    let derives = code.match_indices("#[derive(").filter_map(|(at, _)| {
+        let list = code[at..].split(")]").next()?;
+        (list.contains("thiserror::Error") && list.contains("Debug")).then_some(at)
+    });
+    derives
+        .map(|at| Offense {
+            line: code[..at].matches('\n').count() + 1,
+            what: "Debug of an error is derived".to_owned(),
         })
         .collect()
 }

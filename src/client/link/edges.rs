@@ -35,7 +35,7 @@ impl Link {
         session_present: bool,
         subscriptions: Opening,
         repeats: Vec<Repeat>,
-        birth_id: u16,
+        birth_id: Option<u16>,
         receives_qos2: bool,
     ) {
         self.stalled = 0;
@@ -45,16 +45,7 @@ impl Link {
         if session_present && (receives_qos2 || self.unsolicited) {
             self.expect_releases();
         }
-        let born = self.settings.birth.as_ref().map(|birth| {
-            let mut publish = publish(Outgoing {
-                topic: birth.topic.clone(),
-                qos: birth.qos,
-                retain: birth.retain,
-                payload: birth.payload.clone(),
-            });
-            publish.pkid = birth_id;
-            Request::Publish(publish)
-        });
+        let born = birth_id.and_then(|birth_id| self.birth(birth_id));
         let unsubscribes = subscriptions.unsubscribe.into_iter().map(unsubscribe);
         let subscribes = subscriptions.subscribe.into_iter().map(subscribe);
         self.opening = unsubscribes
@@ -62,6 +53,25 @@ impl Link {
             .chain(born)
             .chain(repeats.into_iter().map(repeated))
             .collect();
+    }
+
+    /// The birth message follows what the connection began with. To be called when all of that is
+    /// sent, and to be followed by `open`.
+    pub(crate) fn bear(&mut self, birth_id: u16) {
+        let born = self.birth(birth_id);
+        self.opening.extend(born);
+    }
+
+    fn birth(&self, birth_id: u16) -> Option<Request> {
+        let birth = self.settings.birth.as_ref()?;
+        let mut publish = publish(Outgoing {
+            topic: birth.topic.clone(),
+            qos: birth.qos,
+            retain: birth.retain,
+            payload: birth.payload.clone(),
+        });
+        publish.pkid = birth_id;
+        Some(Request::Publish(publish))
     }
 
     /// Sends the next part of what the connection begins with; `next` has to be called between

@@ -26,14 +26,14 @@ use crate::{
         link::{
             bell::RumqttcBell,
             cause::Context,
-            convert::{network_options, options, received},
+            convert::{network_options, options, qos_in, received},
         },
         resolve::Hop,
         tls::TlsConfig,
     },
     publish::window::Window,
     receive::message::Received,
-    spec::{address::Address, credentials::Credentials, settings::Settings},
+    spec::{address::Address, credentials::Credentials, qos::QoS, settings::Settings},
     supervise::{cause::Cause, panic::caught},
 };
 
@@ -61,7 +61,8 @@ pub(crate) enum Happened {
     },
     Subscribed {
         packet_id: u16,
-        granted: Vec<bool>,
+        /// Of each filter the quality of service that it is granted, or `None` if it is refused.
+        granted: Vec<Option<QoS>>,
     },
     Unsubscribed {
         packet_id: u16,
@@ -250,7 +251,10 @@ impl Link {
                 granted: ack
                     .return_codes
                     .iter()
-                    .map(|code| matches!(code, SubscribeReasonCode::Success(_)))
+                    .map(|code| match code {
+                        SubscribeReasonCode::Success(qos) => Some(qos_in(*qos)),
+                        SubscribeReasonCode::Failure => None,
+                    })
                     .collect(),
             },
             Event::Incoming(Packet::UnsubAck(ack)) => Happened::Unsubscribed {

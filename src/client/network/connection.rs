@@ -29,12 +29,13 @@ impl Network {
     pub(super) fn session(&mut self, session_present: bool) -> After {
         let since = Instant::now();
         self.begin(session_present);
-        let ended = self.iterate();
+        let ended = self.iterate(since);
         let said_goodbye = ended.is_ok();
         let lost = match ended {
             Err(cause) if !self.core.stop.is_raised() => Some(cause),
             _ => None,
         };
+        let is_stable = self.is_stable(since);
         if let Some(cause) = &lost {
             // Before anything else: nobody may believe in this connection any longer.
             self.core.outbox.lost();
@@ -42,16 +43,12 @@ impl Network {
                 cause: cause.clone(),
             });
             self.core.counters.losses.increment();
-            log::warn!(
-                "client {}: disconnected from {}: {cause}",
-                self.core.name,
-                self.core.status.broker()
-            );
+            self.log_loss(cause, is_stable);
         }
         self.hang_up(said_goodbye);
         match lost {
             None => After::Pause(Duration::ZERO..=Duration::ZERO),
-            Some(_) if self.answered && since.elapsed() >= self.attempts.stable_after() => {
+            Some(_) if is_stable => {
                 self.brokers.lost_stable();
                 After::Pause(self.attempts.lost_stable())
             }
@@ -59,14 +56,14 @@ impl Network {
         }
     }
 
+    fn is_stable(&self, since: Instant) -> bool {
+        self.answered && since.elapsed() >= self.attempts.stable_after()
+    }
+
     /// What a new connection begins with.
     fn begin(&mut self, session_present: bool) {
         self.core.counters.connects.increment();
-        log::debug!(
-            "client {}: connected to {}",
-            self.core.name,
-            self.core.status.broker()
-        );
+        self.log_connect();
         // What was under way belongs to the session of the broker that it was sent to.
         let is_ours = self.brokers.connected() && session_present;
         match is_ours {
@@ -101,7 +98,7 @@ impl Network {
     }
 
     /// The loop over `Connection::iter()`. `Ok` once DISCONNECT is written.
-    fn iterate(&mut self) -> Result<(), Cause> {
+    fn iterate(&mut self, since: Instant) -> Result<(), Cause> {
         let mut leaving = false;
         let mut patience = MOST_WAKE_UPS_FOR_A_BELL;
         loop {
@@ -130,6 +127,10 @@ impl Network {
                         self.link.grow(growth, receives_qos2);
                         continue;
                     }
+                    Settled::Born { packet_id } => {
+                        self.link.bear(packet_id);
+                        continue;
+                    }
                 }
             }
             self.feed()?;
@@ -147,6 +148,10 @@ impl Network {
                     self.moments
                         .for_acknowledgements(outbox, progress, acknowledged);
                 }
+            }
+            self.core.log.write_counts();
+            if self.outage.is_some() && self.is_stable(since) {
+                self.log_stable();
             }
             let waiting_since = self.core.subscriptions.lock().waiting_since();
             if waiting_since.is_some_and(|since| since.elapsed() > SUBACK_TIMEOUT) {

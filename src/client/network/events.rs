@@ -2,10 +2,16 @@
 //! told of each event.
 
 use crate::{
-    client::{link::Happened, network::Network},
+    client::{link::Happened, network::Network, subscriptions::Shortfall},
     publish::{message::Progress, outbox::BATCH_BYTES},
-    spec::outbox::RefusedSubscription,
-    supervise::{cause::Cause, outcome::Outcome},
+    spec::{
+        outbox::{OnLowered, RefusedSubscription},
+        qos::QoS,
+    },
+    supervise::{
+        cause::Cause, log_lines::what, outcome::Outcome, report::LoweredSubscription,
+        thinning::About,
+    },
 };
 
 /// rumqttc reads 9 packets for each run of its runtime. With so many events more, a flood costs little
@@ -118,18 +124,16 @@ impl Network {
         Ok(false)
     }
 
-    fn subscribed(&mut self, packet_id: u16, granted: &[bool]) -> Result<(), Cause> {
+    fn subscribed(&mut self, packet_id: u16, granted: &[Option<QoS>]) -> Result<(), Cause> {
         let answered = self.core.subscriptions.lock().answered(packet_id, granted);
-        let refused = answered.ok_or_else(|| Cause::Protocol {
+        let shortfalls = answered.ok_or_else(|| Cause::Protocol {
             message: "a SUBACK without a code for each filter".to_owned(),
         })?;
         // Told without the lock: a logger is foreign code.
-        for filter in refused {
-            log::warn!("client {}: the broker refused {filter:?}", self.core.name);
-            self.core.counters.refused_subscriptions.increment();
-            self.core.status.refused_subscription(filter.clone());
-            if self.on_refused_subscription == RefusedSubscription::EndClient {
-                self.ending = Some(Outcome::SubscriptionRefused { filter });
+        for shortfall in shortfalls {
+            match shortfall {
+                Shortfall::Refused(filter) => self.refused(filter),
+                Shortfall::Lowered(lowered) => self.lowered(lowered),
             }
         }
         {
@@ -143,5 +147,54 @@ impl Network {
             self.core.stop();
         }
         Ok(())
+    }
+
+    fn refused(&mut self, filter: String) {
+        let about = About {
+            what: what::REFUSED,
+            place: &filter,
+            text: "",
+        };
+        let name = &self.core.name;
+        self.core.log.warn(
+            &about,
+            format_args!("client {name}: the broker refused {filter:?}"),
+        );
+        self.core.counters.refused_subscriptions.increment();
+        self.core.status.refused_subscription(filter.clone());
+        if self.on_refused_subscription == RefusedSubscription::EndClient {
+            self.ending = Some(Outcome::SubscriptionRefused { filter });
+        }
+    }
+
+    fn lowered(&mut self, lowered: LoweredSubscription) {
+        let LoweredSubscription {
+            filter,
+            asked,
+            granted,
+        } = lowered.clone();
+        let about = About {
+            what: what::LOWERED,
+            place: &filter,
+            text: "",
+        };
+        self.core.log.warn(
+            &about,
+            format_args!(
+                "client {}: the broker lowered {filter:?}: asked for QoS {}, granted QoS {}",
+                self.core.name,
+                u8::from(asked),
+                u8::from(granted)
+            ),
+        );
+        self.core.counters.lowered_subscriptions.increment();
+        self.core.status.lowered_subscription(lowered);
+        if self.core.on_lowered == OnLowered::EndClient {
+            self.ending = Some(Outcome::SubscriptionLowered {
+                filter,
+                asked,
+                granted,
+            });
+        }
     }
 }

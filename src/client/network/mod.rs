@@ -7,6 +7,7 @@
 
 mod connection;
 mod events;
+mod outage;
 
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -15,6 +16,7 @@ use crate::{
         brokers::Brokers,
         handle::Core,
         link::{Happened, Link},
+        network::outage::Outage,
     },
     publish::{
         batch::Batch,
@@ -53,6 +55,7 @@ pub(crate) struct Network {
     /// Whether the subscriptions that this connection began with have all been answered. Later
     /// ones don't matter: they can't make a stable connection unstable.
     pub(crate) answered: bool,
+    pub(crate) outage: Option<Outage>,
 }
 
 /// What follows an attempt or a connection.
@@ -68,9 +71,15 @@ impl Network {
         while !self.core.stop.is_raised() {
             let after = match self.attempt() {
                 Ok(session_present) => self.session(session_present),
-                // Not an attempt of its own accord any more: the loop ends.
-                Err(_) if self.core.stop.is_raised() => continue,
-                Err(cause) => self.attempt_failed(cause),
+                // No attempt was made any more: the loop ends.
+                Err(None) => continue,
+                Err(Some(cause)) if self.core.stop.is_raised() => {
+                    // It failed while nobody waited for it any more. The report still says so.
+                    self.core.counters.failed_attempts.increment();
+                    self.core.status.failed_at_the_end(cause);
+                    continue;
+                }
+                Err(Some(cause)) => self.connect_failed(cause),
             };
             match after {
                 After::Pause(pause) => {
@@ -97,13 +106,12 @@ impl Network {
             .disconnected(progress, batch, Backlog::default);
     }
 
-    /// One attempt to connect. Says whether the broker had the session.
-    fn attempt(&mut self) -> Result<bool, Cause> {
-        // Whatever this returns after a stop, the caller looks at the signal and not at it.
-        let stopped = Cause::Closed;
+    /// One attempt to connect. Says whether the broker had the session, or why it failed: `None` if
+    /// a stop came before it was made.
+    fn attempt(&mut self) -> Result<bool, Option<Cause>> {
         if let Some(pacer) = &self.pacer {
             if !pacer.turn(&self.core.stop) {
-                return Err(stopped);
+                return Err(None);
             }
         }
         self.core.status.set_broker(self.brokers.current());
@@ -116,10 +124,10 @@ impl Network {
         let login = self.brokers.login()?;
         if let Some(pacer) = &self.pacer {
             if !pacer.permit(&self.core.stop) {
-                return Err(stopped);
+                return Err(None);
             }
         }
-        let mut last = stopped;
+        let mut last = None;
         for hop in hops {
             // Looked at last of all: after a stop no connect is made.
             if self.core.stop.is_raised() {
@@ -131,7 +139,7 @@ impl Network {
             if login.is_some() {
                 self.link.forget_login();
             }
-            last = match happened {
+            let cause = match happened {
                 Ok(Happened::Connected { session_present }) => return Ok(session_present),
                 // rumqttc's first event is CONNACK: older ones were taken at the loss.
                 Ok(other) => Cause::Protocol {
@@ -140,7 +148,9 @@ impl Network {
                 Err(cause) => cause,
             };
             // An address that refuses at once leaves the attempt to the next one of the name.
-            if !matches!(last, Cause::Connect { .. }) {
+            let refused = matches!(cause, Cause::Connect { .. });
+            last = Some(cause);
+            if !refused {
                 break;
             }
         }
@@ -148,22 +158,21 @@ impl Network {
         Err(last)
     }
 
-    /// An attempt failed, or a connection ended before it was stable.
+    /// A connect failed.
+    fn connect_failed(&mut self, cause: Cause) -> After {
+        self.log_failed_connect(&cause);
+        self.attempt_failed(cause)
+    }
+
+    /// A connect failed, or a connection ended before it was stable: what follows.
     pub(super) fn attempt_failed(&mut self, cause: Cause) -> After {
         let attempt = self.attempts.current();
-        let of = self.attempts.limit();
         self.core.counters.failed_attempts.increment();
-        let state = ClientState::AttemptFailed {
+        self.core.status.set(ClientState::AttemptFailed {
             attempt,
-            of,
+            of: self.attempts.limit(),
             cause: cause.clone(),
-        };
-        log::warn!(
-            "client {} at {}: {state}",
-            self.core.name,
-            self.core.status.broker()
-        );
-        self.core.status.set(state);
+        });
         if let Some(outcome) = self.refused_for_good(&cause) {
             if !self.brokers.rule_out() {
                 return After::End(outcome);

@@ -12,10 +12,10 @@ use crate::{
         message::{Control, Item, Outgoing, Progress, Stub},
         outbox::{Bell, locked::Spent, queue::Queue},
         receipt::{Fate, Slot, Slots},
-        window::{Ahead, Window},
+        window::{Ahead, MOST_BIRTHS, Window},
     },
     spec::{outbox::Replay, qos::QoS},
-    supervise::ledger::Ledger,
+    supervise::ledger::{Ledger, Unpromised},
 };
 
 /// What the network thread does.
@@ -48,8 +48,12 @@ pub(super) struct Books {
     pub(super) in_hand: usize,
     pub(super) flight: Flight,
     pub(super) window: Window,
+    /// The connection's birth message waits for the exchange of an earlier one to end, and all other
+    /// messages wait for it.
+    pub(super) birth_due: Option<QoS>,
     pub(super) slots: Slots,
     pub(super) ledger: Ledger,
+    pub(super) unpromised: Unpromised,
     /// To be dropped when the lock is given back.
     pub(super) spent: Spent,
 }
@@ -75,6 +79,9 @@ impl Books {
             return Some(Next::Control(control));
         }
         self.expire(max_age);
+        if self.birth_due.is_some() {
+            return None;
+        }
         let qos = self.publishes.front()?.content.qos();
         let takes_id = qos != QoS::AtMostOnce;
         if takes_id && !self.window.admits_publish(qos, *ahead) {
@@ -181,6 +188,7 @@ impl Books {
     /// A publish was given to the encoder under this identifier.
     pub(super) fn out(&mut self, packet_id: u16, stub: Stub, written: Fate) {
         if packet_id == 0 {
+            self.unpromised.cut_off += u64::from(written == Fate::ConnectionLost);
             return self.end_stub(stub, written);
         }
         // Only QoS 2 keeps a copy.
@@ -274,15 +282,30 @@ impl Books {
                     };
                     self.publishes.put_back(message, stub);
                 }
-                flying => self.end_flying(flying, Fate::SessionLost),
+                flying => {
+                    // A birth message is nobody's.
+                    let is_chosen = replay == Replay::OnlyWithSession && flying.slot.is_some();
+                    self.unpromised.not_repeated += u64::from(is_chosen);
+                    self.end_flying(flying, Fate::SessionLost);
+                }
             }
         }
     }
 
-    /// The connection begins with a birth message: an identifier for it, which is in flight from
-    /// now on.
-    pub(super) fn expect_birth(&mut self, qos: QoS) -> Option<u16> {
+    /// Takes an identifier for the birth message that is due: 0 at QoS 0. From now on it is in flight.
+    /// `None` if none is due, or if it has to wait until the broker has ended the exchange of an
+    /// earlier one.
+    pub(super) fn take_birth(&mut self) -> Option<u16> {
+        let qos = self.birth_due?;
+        if qos == QoS::AtMostOnce {
+            self.birth_due = None;
+            return Some(0);
+        }
+        if self.flight.births() >= MOST_BIRTHS {
+            return None;
+        }
         let packet_id = self.window.reserve(qos)?;
+        self.birth_due = None;
         self.flight.push(Flying {
             packet_id,
             slot: None,
@@ -331,7 +354,8 @@ impl Books {
     }
 
     fn admits(&self, qos: QoS) -> bool {
-        qos == QoS::AtMostOnce || self.window.admits_publish(qos, Ahead::default())
+        self.birth_due.is_none()
+            && (qos == QoS::AtMostOnce || self.window.admits_publish(qos, Ahead::default()))
     }
 
     /// Whether an item that the window admits waits here while the network thread sleeps and no

@@ -33,7 +33,7 @@ use crate::{
         window::Window,
     },
     spec::outbox::{Offline, OutboxOverflow, OutboxSettings},
-    supervise::ledger::Ledger,
+    supervise::ledger::{Ledger, Unpromised},
 };
 
 /// As many encoded bytes are handed over at once. rumqttc's encoder takes anything without
@@ -90,8 +90,10 @@ impl Outbox {
                 in_hand: 0,
                 flight: Flight::default(),
                 window,
+                birth_due: None,
                 slots: Slots::default(),
                 ledger: Ledger::default(),
+                unpromised: Unpromised::default(),
                 spent: Spent::default(),
             }),
             room: Condvar::new(),
@@ -210,6 +212,11 @@ impl Outbox {
             in_progress: inner.in_progress() as u64,
             ..inner.ledger
         }
+    }
+
+    /// Which of the failed messages no promise was broken for.
+    pub(crate) fn unpromised(&self) -> Unpromised {
+        self.lock().unpromised
     }
 
     /// No message is taken any more; what is here still goes out.

@@ -37,13 +37,12 @@ impl Outbox {
         } else {
             inner.session_lost(self.settings.replay);
         }
-        let birth_id = birth
-            .filter(|qos| *qos != QoS::AtMostOnce)
-            .and_then(|qos| inner.expect_birth(qos));
+        inner.birth_due = birth;
+        let birth_id = inner.take_birth();
         self.told(&inner);
         Beginning {
             repeats,
-            birth_id: birth_id.unwrap_or(0),
+            birth_id,
             identifiers: inner.window.room(),
         }
     }
@@ -140,6 +139,9 @@ impl Outbox {
         if let Some(growth) = inner.window.grow() {
             return Settled::Outgrown(growth);
         }
+        if let Some(packet_id) = inner.take_birth() {
+            return Settled::Born { packet_id };
+        }
         let waiting = inner.publishes.len();
         inner.take_batch(self.settings.max_age, BATCH_BYTES, batch);
         // What is fed has to fit; the bell may have any size, being last.
@@ -200,6 +202,8 @@ pub(crate) enum Settled {
     Closed,
     /// Nothing was handed over: first rumqttc needs more identifiers.
     Outgrown(Growth),
+    /// Nothing was handed over: first comes the birth message, which has waited for this identifier.
+    Born { packet_id: u16 },
 }
 
 /// What a new connection may begin with.
@@ -207,8 +211,9 @@ pub(crate) enum Settled {
 pub(crate) struct Beginning {
     /// What it repeats of the last one.
     pub(crate) repeats: Vec<Repeat>,
-    /// The identifier of its birth message, 0 at QoS 0.
-    pub(crate) birth_id: u16,
+    /// The identifier of its birth message, 0 at QoS 0. `None` if there is none, or if it follows
+    /// later: [`Settled::Born`].
+    pub(crate) birth_id: Option<u16>,
     /// How many SUBSCRIBE and UNSUBSCRIBE packets find an identifier that is free.
     pub(crate) identifiers: u16,
 }

@@ -83,6 +83,7 @@ fn settle(outbox: &Outbox, steps: Vec<Progress>) -> Option<Vec<(Item, Option<Stu
         Settled::Ready => Some(feed(&mut batch)),
         Settled::Closed => None,
         Settled::Outgrown(_) => panic!("the windows of these tests are small"),
+        Settled::Born { .. } => panic!("no birth message waits in these tests"),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::spec::{
         message::MessageForm,
         topic::Subscription,
     },
-    outbox::{Offline, OutboxOverflow, RefusedSubscription, Replay},
+    outbox::{Offline, OnLowered, OutboxOverflow, RefusedSubscription, Replay},
     retry::Retry,
     settings::{Session, Settings},
     tls::Tls,
@@ -58,6 +58,7 @@ pub(crate) struct Form {
     max_age: Option<Span>,
     replay: Option<Replay>,
     refused_subscription: Option<RefusedSubscription>,
+    lowered_subscription: Option<OnLowered>,
 }
 
 impl Form {
@@ -90,6 +91,10 @@ impl Form {
         set(
             &mut settings.refused_subscription,
             self.refused_subscription,
+        );
+        set(
+            &mut settings.lowered_subscription,
+            self.lowered_subscription,
         );
         settings
     }
@@ -132,6 +137,8 @@ pub(crate) struct Written<'a> {
     replay: Option<Replay>,
     #[serde(skip_serializing_if = "Option::is_none")]
     refused_subscription: Option<RefusedSubscription>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lowered_subscription: Option<OnLowered>,
     // Values come before tables: formats such as TOML need it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subscribe: Vec<Subscription>,
@@ -167,6 +174,7 @@ impl<'a> Written<'a> {
             max_age: outbox.max_age.map(Span),
             replay: other(outbox.replay, usual_outbox.replay),
             refused_subscription: other(settings.refused_subscription, usual.refused_subscription),
+            lowered_subscription: other(settings.lowered_subscription, usual.lowered_subscription),
             subscribe: settings
                 .subscriptions
                 .iter()
