@@ -90,7 +90,10 @@ fn demo(arguments: Arguments) -> Outcome {
             client.state()
         ))?;
     }
-    say(format_args!("current threads = {}", fleet.threads().total()))?;
+    say(format_args!(
+        "current threads = {}",
+        fleet.threads().total()
+    ))?;
     let _running = fleet.wait_ended(options.time);
     let report = fleet.stop(Duration::from_secs(5));
     say(format_args!("\nReport\n{report}"))?;

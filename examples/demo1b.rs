@@ -64,11 +64,17 @@ fn demo(arguments: Arguments) -> Outcome {
         Ok(()) => say("All clients connected")?,
         Err(error) => say(format_args!("not all clients are connected: {error}"))?,
     }
-    say(format_args!("current threads = {}", fleet.threads().total()))?;
+    say(format_args!(
+        "current threads = {}",
+        fleet.threads().total()
+    ))?;
 
     multi_loop(&fleet, &options, own_broker.as_ref())?;
 
-    say(format_args!("current threads = {}", fleet.threads().total()))?;
+    say(format_args!(
+        "current threads = {}",
+        fleet.threads().total()
+    ))?;
     let report = fleet.stop(Duration::from_secs(5));
     say(format_args!("\nReport\n{report}"))?;
     Ok(report.exit_code())
@@ -94,7 +100,9 @@ fn multi_loop(
                 broker.restart(Sessions::Lost)?;
                 restarts = 2;
                 let threads = fleet.threads().total();
-                say(format_args!("the broker is back, current threads = {threads}"))?;
+                say(format_args!(
+                    "the broker is back, current threads = {threads}"
+                ))?;
             }
             _ => {}
         }

@@ -53,14 +53,20 @@ fn demo(arguments: Arguments) -> Outcome {
     }
     let fleet = builder.start()?;
     fleet.stop_on_signal()?;
-    say(format_args!("current threads = {}", fleet.threads().total()))?;
+    say(format_args!(
+        "current threads = {}",
+        fleet.threads().total()
+    ))?;
     let connected = fleet.wait_subscribed(Duration::from_secs(5));
     show_changes(&fleet)?;
     match connected {
         Ok(()) => say("All clients connected")?,
         Err(error) => say(format_args!("not all clients are connected: {error}"))?,
     }
-    say(format_args!("current threads = {}", fleet.threads().total()))?;
+    say(format_args!(
+        "current threads = {}",
+        fleet.threads().total()
+    ))?;
 
     main_loop(&fleet, &options, &mut own_brokers)?;
 
@@ -167,11 +173,16 @@ fn show(change: &StateChange, fleet: &Fleet) -> Result<(), Unwritten> {
         }
         ClientState::AttemptFailed { attempt, of, cause } => {
             let of = of.map_or(String::new(), |of| format!(" of {of}"));
-            say(format_args!("attempt {attempt}{of} to reach broker {broker}: {cause}"))
+            say(format_args!(
+                "attempt {attempt}{of} to reach broker {broker}: {cause}"
+            ))
         }
         ClientState::Ended { outcome } => {
             say(format_args!("the thread of {client} ended: {outcome}"))?;
-            say(format_args!("current threads = {}", fleet.threads().total()))
+            say(format_args!(
+                "current threads = {}",
+                fleet.threads().total()
+            ))
         }
         other => say(format_args!("{client}: {other}")),
     }

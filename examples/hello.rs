@@ -11,7 +11,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fleet.wait_subscribed(Duration::from_secs(5))?;
     for sensor in fleet.clients().iter().take(20) {
         let topic = format!("temp/{}", sensor.name());
-        sensor.publish(topic, QoS::AtLeastOnce, false, "21.5")?; // waits only while its outbox is full
+        let receipt = sensor.publish(topic, QoS::AtLeastOnce, false, "21.5")?;
+        receipt.wait()?; // until the broker has acknowledged it
     }
     let mut out = std::io::stdout();
     for message in fleet.messages().iter().take(20) {

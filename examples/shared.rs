@@ -73,7 +73,10 @@ fn work(url: &str, options: &Options) -> Outcome {
     let _ = fleet.wait_ended(options.seconds);
     let report = fleet.stop(Duration::from_secs(5));
     let handled = report.total().handled;
-    say(format_args!("{} handled {handled} in all\n\nReport\n{report}", options.name))?;
+    say(format_args!(
+        "{} handled {handled} in all\n\nReport\n{report}",
+        options.name
+    ))?;
     Ok(report.exit_code())
 }
 
