@@ -88,7 +88,7 @@
 //! # Many clients of one kind
 //!
 //! [`ClientSpec`] is data that can be cloned. [`ClientSpec::times`] makes a template of it: `{i}` and
-//! `{name}` are filled in, in client ids, topics and filters; [`Copies::shard`] takes this machine's
+//! `{name}` are filled in, in every text of the spec; [`Copies::shard`] takes this machine's
 //! part. With the feature `files`, `SpecFile` reads specs, templates included.
 //!
 //! [`ClientSpec::publish_every`] gives each copy a pub function with state of its own, called while

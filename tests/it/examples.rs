@@ -247,7 +247,7 @@ fn what_was_lost_is_shown() {
     let report = text(&output.stderr);
     let _ = std::fs::remove_file(file);
     assert_eq!(output.status.code(), Some(1), "{report}");
-    assert!(report.contains("3 lost"), "{report}");
+    assert!(report.contains("lost: 3 unsent"), "{report}");
 }
 
 /// Fails when the gateway is stopped with messages in hand and says that all is well.

@@ -6,6 +6,7 @@ use mqtt_fleet::testing::{Packet, Sessions, TestBroker};
 use mqtt_fleet::{ClientSpec, Fleet, OnFailure, QoS, Retry, Session};
 
 use crate::support::fleet::{PATIENCE, n_from, quick};
+use crate::support::proc::wait_until;
 use crate::tidy::source::read;
 
 /// How many messages the outbox of the cloud's client holds here.
@@ -47,6 +48,14 @@ fn publish(plant: &TestBroker, n: usize) {
     }
 }
 
+/// Waits until the outbox of the cloud's client is full.
+fn wait_full(fleet: &Fleet) {
+    let cloud = fleet.client("cloud").unwrap();
+    wait_until("the outbox is full", PATIENCE, || {
+        cloud.ledger().in_progress as usize >= CAPACITY
+    });
+}
+
 /// The different payloads that have come to a broker.
 fn arrived(cloud: &TestBroker) -> usize {
     let mut different = HashSet::new();
@@ -80,8 +89,7 @@ fn an_outage_loses_nothing() {
     let fleet = gateway(&plant, &cloud);
     cloud.stop();
     publish(&plant, MESSAGES);
-    let full = |_: &[_]| n_acknowledged(&plant) >= CAPACITY;
-    plant.wait_for(full, PATIENCE).unwrap();
+    wait_full(&fleet);
     // What is acknowledged is in the outbox.
     assert!(n_acknowledged(&plant) <= CAPACITY);
     cloud.restart(Sessions::Lost).unwrap();
@@ -97,8 +105,7 @@ fn what_a_stop_leaves_is_counted() {
     let fleet = gateway(&plant, &cloud);
     cloud.stop();
     publish(&plant, 500);
-    let full = |_: &[_]| n_acknowledged(&plant) >= CAPACITY;
-    plant.wait_for(full, PATIENCE).unwrap();
+    wait_full(&fleet);
     let report = fleet.stop(std::time::Duration::from_secs(1));
     let lost = report.total().published.unsent as usize;
     assert!(n_acknowledged(&plant) <= lost, "{report}");

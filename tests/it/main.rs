@@ -25,6 +25,8 @@ mod drop_in;
 mod error_texts;
 mod examples;
 mod failover;
+#[cfg(feature = "files")]
+mod file_secrets;
 mod first_example;
 mod floods;
 mod fuzz;
@@ -90,8 +92,12 @@ mod stop_stuck;
 mod subscriptions;
 mod support;
 mod support_works;
+#[cfg(feature = "files")]
+mod templates;
 mod tidy;
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_files;
 mod transports;
 mod traps;
 mod tutorial;
