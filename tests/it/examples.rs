@@ -276,7 +276,8 @@ fn the_gateway_shows_what_is_in_hand() {
 #[test]
 fn the_service_without_a_file_ends_in_order() {
     let program = Program::example("service", &[]);
-    program.wait_for("plant: connected", PATIENCE);
+    // Its birth message is acknowledged by then.
+    program.wait_for("bytes on service/cloud/uptime", PATIENCE);
     program.signal("TERM");
     let (status, output) = program.ended(PATIENCE);
     assert_eq!(status.code(), Some(0), "{output}");
