@@ -86,6 +86,8 @@ counters! {
     /// Published messages that were given up because the broker closed the connection on each of them
     /// again and again.
     given_up,
+    /// Calls of the state callback that panicked.
+    callback_panics,
     /// Subscriptions that the broker refused.
     refused_subscriptions,
     /// Subscriptions that the broker granted with a lower quality of service than asked for.
