@@ -128,6 +128,8 @@ impl NextConnections {
         wait: impl Fn(&NextConnection, Duration) -> Result<(), WaitError>,
     ) -> Result<(), WaitError> {
         let left = time_left(timeout);
-        self.0.iter().try_for_each(|next| wait(next, left()))
+        let mut clients = self.0.iter();
+        let waited = clients.try_for_each(|next| wait(next, left()));
+        waited.map_err(|error| error.of_all(timeout))
     }
 }

@@ -245,9 +245,9 @@ impl Fleet {
         wait: impl Fn(&Client, Duration) -> Result<(), WaitError>,
     ) -> Result<(), WaitError> {
         let left = time_left(timeout);
-        self.clients
-            .iter()
-            .try_for_each(|client| wait(client, left()))
+        let mut clients = self.clients.iter();
+        let waited = clients.try_for_each(|client| wait(client, left()));
+        waited.map_err(|error| error.of_all(timeout))
     }
 
     /// A handle that stops the fleet from anywhere.

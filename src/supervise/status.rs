@@ -53,6 +53,16 @@ pub enum WaitError {
 
 crate::spec::readable::debug_is_text!(WaitError);
 
+impl WaitError {
+    /// The same, of a wait for several clients that took this long altogether.
+    pub(crate) fn of_all(mut self, timeout: Duration) -> Self {
+        if let Self::Timeout { waited, .. } = &mut self {
+            *waited = timeout;
+        }
+        self
+    }
+}
+
 /// The state is written by the client's own thread; failures come from whichever thread ran the
 /// function; everybody reads.
 #[derive(Debug)]
