@@ -77,12 +77,11 @@ impl Network {
             repeats,
             birth_id,
             identifiers,
+            last_id,
         } = self.core.outbox.connected(is_ours, self.birth);
         // What finds no free identifier goes through the outbox, which asks the window.
         let rest = opening.split_off(identifiers.into());
-        let receives_qos2 = subscriptions.any_exactly_once();
-        self.link
-            .begin(session_present, opening, repeats, birth_id, receives_qos2);
+        self.link.begin(opening, repeats, birth_id, last_id);
         for packet in rest {
             self.core.outbox.control(packet);
         }
@@ -121,10 +120,7 @@ impl Network {
                     // Closed between the two looks: the signal is raised now.
                     Settled::Closed => continue,
                     Settled::Outgrown(growth) => {
-                        // Also what an earlier subscription of the session brought.
-                        let receives_qos2 = self.core.subscriptions.lock().any_exactly_once()
-                            || self.dispatch.source().acks.any_exactly_once();
-                        self.link.grow(growth, receives_qos2);
+                        self.link.grow(growth);
                         continue;
                     }
                     Settled::Born { packet_id } => {
