@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     client::handle::Client,
-    supervise::{status::WaitError, stop::time_left},
+    supervise::{stop::time_left, wait::WaitError},
 };
 
 /// A client's next connection: a mark that [`Client::next_connection`] sets, to wait from.
@@ -128,8 +128,6 @@ impl NextConnections {
         wait: impl Fn(&NextConnection, Duration) -> Result<(), WaitError>,
     ) -> Result<(), WaitError> {
         let left = time_left(timeout);
-        let mut clients = self.0.iter();
-        let waited = clients.try_for_each(|next| wait(next, left()));
-        waited.map_err(|error| error.of_all(timeout))
+        self.0.iter().try_for_each(|next| wait(next, left()))
     }
 }

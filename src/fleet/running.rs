@@ -23,9 +23,9 @@ use crate::{
         log_lines::FleetLog,
         signal::{self, OnSignal, SignalError},
         state::{Announced, StateChanges},
-        status::WaitError,
         stop::time_left,
         thread::{Thread, Watch},
+        wait::WaitError,
     },
 };
 
@@ -245,9 +245,9 @@ impl Fleet {
         wait: impl Fn(&Client, Duration) -> Result<(), WaitError>,
     ) -> Result<(), WaitError> {
         let left = time_left(timeout);
-        let mut clients = self.clients.iter();
-        let waited = clients.try_for_each(|client| wait(client, left()));
-        waited.map_err(|error| error.of_all(timeout))
+        self.clients
+            .iter()
+            .try_for_each(|client| wait(client, left()))
     }
 
     /// A handle that stops the fleet from anywhere.

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use crate::{
     spec::qos::QoS,
     supervise::{
-        cause::{Cause, Refusal},
+        cause::{Cause, OfAttempt, Refusal, to_be_let_in},
         log_lines::what,
         state::ClientState,
         thinning::About,
@@ -98,9 +98,10 @@ impl fmt::Display for Outcome {
                 last_error,
             } => {
                 let plural = if *attempts == 1 { "" } else { "s" };
+                let last_error = OfAttempt(last_error);
                 write!(f, "gave up after {attempts} attempt{plural}: {last_error}")
             }
-            Self::Refused { code } => write!(f, "refused: {code}"),
+            Self::Refused { code } => write!(f, "refused: {code}{}", to_be_let_in(*code)),
             Self::NotMqtt { last_error } | Self::Certificate { last_error } => last_error.fmt(f),
             Self::SubscriptionRefused { filter } => {
                 write!(f, "the broker refused the subscription to {filter}")
@@ -134,6 +135,8 @@ pub enum FailureKind {
     PubFunction,
     /// The dead-letter function.
     DeadLetter,
+    /// The callback of [`FleetBuilder::on_state`](crate::FleetBuilder::on_state), by a panic.
+    StateCallback,
 }
 
 impl fmt::Display for FailureKind {
@@ -142,6 +145,7 @@ impl fmt::Display for FailureKind {
             Self::Handler => "a handler",
             Self::PubFunction => "a pub function",
             Self::DeadLetter => "the dead-letter function",
+            Self::StateCallback => "the state callback",
         })
     }
 }
@@ -192,6 +196,7 @@ impl Failure {
                 FailureKind::Handler => what::HANDLER,
                 FailureKind::PubFunction => what::PUB_FUNCTION,
                 FailureKind::DeadLetter => what::DEAD_LETTER,
+                FailureKind::StateCallback => what::STATE_CALLBACK,
             },
             place: if self.panicked { "by panic" } else { "" },
             text: &self.message,

@@ -112,7 +112,8 @@ fn so_is_a_setting_of_the_fleet() {
         ("queue_bytes", builder().queue_bytes(0)),
         ("connect_rate", builder().connect_rate(0)),
         ("publishers", builder().publishers(0)),
-        ("stack_size", builder().stack_size(1_024)),
+        ("stack_size", builder().stack_size(64 << 10)),
+        ("worker_stack_size", builder().worker_stack_size(64 << 10)),
     ];
     for (expected, builder) in wrong {
         let error = start_error(builder);
@@ -298,4 +299,12 @@ fn made_up_client_ids_are_unique_and_readable() {
         ids.iter()
             .all(|id| id.len() <= 23 && id.starts_with("alongdevice"))
     );
+    // Client 4 or client 44?
+    let fleet = start(ClientSpec::new("client{i}", broker.url()).times(45));
+    fleet.wait_connected(PATIENCE).unwrap();
+    for i in [4, 44] {
+        let name = format!("client{i}");
+        let id = fleet.client(&name).unwrap().client_id().to_owned();
+        assert!(id.starts_with(&format!("{name}-")), "{id}");
+    }
 }
