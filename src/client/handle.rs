@@ -36,8 +36,9 @@ use crate::{
         log_lines::{ClientLog, FleetLog},
         outcome::{Failure, Outcome},
         state::ClientState,
-        status::{Status, WaitError},
+        status::Status,
         stop::{StopSignal, deadline_after},
+        wait::WaitError,
     },
 };
 

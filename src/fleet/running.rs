@@ -23,9 +23,9 @@ use crate::{
         log_lines::FleetLog,
         signal::{self, OnSignal, SignalError},
         state::{Announced, StateChanges},
-        status::WaitError,
         stop::time_left,
         thread::{Thread, Watch},
+        wait::WaitError,
     },
 };
 
