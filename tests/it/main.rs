@@ -26,6 +26,7 @@ mod error_texts;
 mod failover;
 #[cfg(feature = "files")]
 mod file_secrets;
+mod filters_per_packet;
 mod floods;
 mod fuzz;
 mod gateway;
