@@ -12,7 +12,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use mqtt_fleet::{ClientSpec, Fleet, QoS, Retry, testing::TestBroker};
+//! use mqtt_fleet::{ClientSpec, Fleet, OnFailure, QoS, Retry, Session, testing::TestBroker};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let (plant_broker, cloud_broker) = (TestBroker::start()?, TestBroker::start()?);
@@ -20,6 +20,8 @@
 //! // With urls such as "mqtt://10.0.0.5":
 //! let plant = ClientSpec::new("plant", plant_url)
 //!     .retry(Retry::forever()) // for months; without it three attempts for each outage
+//!     .client_id("gateway-plant")
+//!     .session(Session::Kept) // the broker keeps what is not acknowledged
 //!     .subscribe("temp/+", QoS::AtLeastOnce);
 //! let cloud = ClientSpec::new("cloud", cloud_url).retry(Retry::forever());
 //! let fleet = Fleet::builder()
@@ -27,9 +29,11 @@
 //!     .client(cloud)
 //!     .on_message("temp/+", |message, clients| {
 //!         let payload = message.payload().clone(); // copies nothing
-//!         clients.get("cloud")?.try_publish(message.topic(), QoS::AtLeastOnce, false, payload)?;
+//!         // Waits while the outbox is full: then the plant's broker has to wait too.
+//!         clients.get("cloud")?.publish(message.topic(), QoS::AtLeastOnce, false, payload)?;
 //!         Ok(())
 //!     })
+//!     .on_failure(OnFailure::StopFleet) // what was not taken is not acknowledged
 //!     .start()?; // or `.run()?`: until Ctrl-C, then the report
 //! fleet.wait_subscribed(Duration::from_secs(5))?;
 //!
@@ -42,6 +46,12 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! While the cloud is away nothing is lost: its outbox fills, then `publish` waits, and the plant's
+//! broker keeps the rest. **A message is acknowledged to the plant once it is in the outbox, which is
+//! memory: a crash, or a stop while the cloud is away, loses what the outbox holds, up to 1,000
+//! messages.** The report of a stop counts them as lost. The example `gateway` acknowledges a message
+//! only when the cloud has, and loses none of them.
 //!
 //! # Threads
 //!
@@ -63,8 +73,11 @@
 //!
 //! What blocks is said in its name: `x` waits, `try_x` never does, `x_timeout` takes a
 //! [`Duration`](std::time::Duration). [`Client::publish`] waits for room in the outbox;
-//! subscribing, unsubscribing and stopping a client never wait. In handlers and pub functions,
-//! use [`Client::try_publish`].
+//! subscribing, unsubscribing and stopping a client never wait. In pub functions, use
+//! [`Client::try_publish`]. In a handler, `publish` holds up its lane while the outbox is full, and
+//! with it the broker that the messages come from; an error of `try_publish` that a handler returns
+//! is a failure, after which the message is acknowledged all the same unless [`OnFailure`] stops the
+//! client.
 //!
 //! [`Fleet`], [`Client`], [`Clients`], [`StopHandle`], [`Messages`] and [`StateChanges`] can be
 //! used from any thread. All but the fleet are cheap clones of something shared; only dropping
@@ -217,10 +230,15 @@
 //! | a subscription | the client runs on without it, or ends ([`RefusedSubscription`]) | [`Cause::SubscriptionRefused`], [`ClientReport::refused_subscriptions`] |
 //! | a subscription, granted with a lower QoS than asked for | the client runs on with less, or ends ([`OnLowered`]) | [`Cause::SubscriptionLowered`], [`ClientReport::lowered_subscriptions`] |
 //! | a handler, a pub function, by error or panic | [`OnFailure`] | [`Stats`], [`Failure`] in the report |
-//! | the state callback, by panic | nothing | the log |
+//! | the state callback, by panic | nothing | [`Stats::callback_panics`], [`Failure`] in the report, the log |
+//! | the function of [`ClientSpec::credentials_with`], by error or panic | a failed attempt | [`Cause::Credentials`] |
 //! | a client's own thread, by panic | that client ends | [`Outcome::Panicked`] |
 //!
-//! Panics are caught where they unwind; with `panic = "abort"` they end the process.
+//! Panics are caught where they unwind, and so are those of what your functions return, own and
+//! log: an error whose `Display` panics, a panic payload or a captured value whose `Drop` does, a
+//! logger that does. With `panic = "abort"` they end the process, and so do a panic inside a
+//! destructor that runs while another panic unwinds, a panic hook that panics, and a stack that
+//! overflows ([`FleetBuilder::worker_stack_size`]).
 //! [`Report::exit_code`] is 1 if anything was lost against a promise or left undone, by the table in
 //! its documentation; else 0. [`Error`] has a variant
 //! for each error of a [`Fleet`] and its clients, so that one `?` serves a whole program.

@@ -9,6 +9,7 @@ use crate::{
     fleet::running::{Fleet, RunningWorker},
     spec::outbox::OnLowered,
     supervise::{
+        log,
         outcome::Outcome,
         report::{ClientReport, Report},
         state::ClientState,
@@ -155,6 +156,19 @@ impl Fleet {
         }
     }
 
+    /// The threads that ended by a panic. A client's thread tells so by its outcome.
+    fn panicked(&self) -> impl Iterator<Item = String> {
+        let told = |name: String, watch: &Watch| {
+            let panic = watch.panic()?;
+            Some(format!("{name} (ended by a panic: {panic})"))
+        };
+        let workers = self.workers.iter().enumerate();
+        let publishers = self.publishers.iter().enumerate();
+        workers
+            .filter_map(move |(n, (watch, _))| told(format!("worker-{n}"), watch))
+            .chain(publishers.filter_map(move |(n, it)| told(format!("publisher-{n}"), it)))
+    }
+
     fn report(&self, threads: Vec<String>) -> Report {
         let mut abandoned = Vec::new();
         // A handler that asks for the stop still has its message.
@@ -200,6 +214,7 @@ impl Fleet {
         });
         let clients = clients.collect();
         abandoned.extend(threads);
+        abandoned.extend(self.panicked());
         Report {
             clients,
             lateness: self.lateness(),

@@ -4,6 +4,7 @@ use crate::{
     client::clients::Clients,
     publish::error::{PublishError, PublishErrorKind},
     receive::handler::HandlerResult,
+    supervise::log,
 };
 
 /// What a handler or pub function returned, without the one error that an orderly stop makes:

@@ -1,15 +1,18 @@
 //! How a pub function is called: only while its client is connected, and its failures counted.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     client::{clients::Clients, handle::Client, spec::PubFunction},
     fleet::goodbye::forgiven,
     publish::schedule::{Task, Tick},
-    receive::handler::{FailureSink, OnFailure},
+    receive::handler::{FailureSink, OnFailure, pause_before},
     supervise::{
         outcome::{Failure, FailureKind},
-        panic::caught,
+        panic::{Failed, call},
     },
 };
 
@@ -32,13 +35,14 @@ impl Caller {
         Task {
             interval,
             phase: interval.mul_f64(fraction),
-            call: Box::new(move || self.tick()),
+            call: Box::new(move || self.tick(interval)),
             missed: Box::new(move |n| counters.missed_ticks.add(n)),
         }
     }
 
-    fn tick(&mut self) -> Tick {
-        let core = self.client.core();
+    fn tick(&mut self, interval: Duration) -> Tick {
+        let begun = Instant::now();
+        let core = Arc::clone(self.client.core());
         if !core.status.is_connected() {
             return match core.status.is_ended() {
                 true => Tick::Ended,
@@ -48,14 +52,21 @@ impl Caller {
         if core.stop.is_raised() {
             return Tick::Ended;
         }
-        let calls = match self.on_failure {
-            OnFailure::Retry(times) => times.saturating_add(1),
-            _ => 1,
+        let repetitions = match self.on_failure {
+            OnFailure::Retry(times) => times,
+            _ => 0,
         };
-        for _ in 0..calls {
-            match self.call() {
-                Ok(()) => break,
-                Err(failure) => (self.failed)(self.index, failure),
+        let mut repetition = 0;
+        while let Err(failure) = self.call() {
+            (self.failed)(self.index, failure);
+            if repetition == repetitions {
+                break;
+            }
+            repetition += 1;
+            let pause = pause_before(repetition);
+            // The next call is due before the pause is over, or there will be none.
+            if begun.elapsed() + pause >= interval || core.stop.pause(pause) {
+                break;
             }
         }
         Tick::Called
@@ -66,16 +77,15 @@ impl Caller {
         core.counters.ticks.increment();
         let (function, client) = (&mut self.function, &self.client);
         let clients = &self.clients;
-        let (message, panicked) = match caught(|| forgiven(function(client), clients)) {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => (error.to_string(), false),
-            Err(panic) => (panic, true),
+        let called = call(|| forgiven(function(client), clients));
+        let Err(Failed { text, panicked }) = called else {
+            return Ok(());
         };
         let failure = Failure {
             kind: FailureKind::PubFunction,
             client: Arc::clone(&core.name),
             topic: None,
-            message,
+            message: text,
             panicked,
         };
         match panicked {

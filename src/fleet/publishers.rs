@@ -81,7 +81,7 @@ pub(crate) fn start_publishers(
             1 => "publisher".to_owned(),
             _ => format!("publisher-{n}"),
         };
-        let thread = spawn(&name, plan.stack_size, move || publisher.run())?;
+        let thread = spawn(&name, plan.worker_stack_size, move || publisher.run())?;
         fleet.add_publisher(thread);
     }
     let begins = numbers.into_iter().map(|(publisher, own)| {

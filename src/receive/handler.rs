@@ -1,12 +1,12 @@
 //! Which handlers a message goes to, and what follows when one of them fails.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, mem, sync::Arc, time::Duration};
 
 use crate::{
     receive::{filter::topic_matches, message::Message, source::Source},
     supervise::{
         outcome::{Failure, FailureKind},
-        panic::caught,
+        panic::{Failed, call, caught, discard},
     },
 };
 
@@ -45,8 +45,11 @@ pub enum OnFailure {
     /// Go on with the next message or tick.
     #[default]
     Log,
-    /// Call it again, at once, up to this many times; if it still fails, give the message to the
-    /// dead-letter function.
+    /// Call it again, up to this many times; if it still fails, give the message to the dead-letter
+    /// function. There is a pause before each repetition: 10 ms, doubled each time, at most 1 s. It
+    /// holds up what shares the worker or publisher thread, and ends at once when the client is
+    /// stopped: then the message is neither handled nor acknowledged, and no dead letter. A pub
+    /// function is not repeated past the moment of its next call.
     Retry(u32),
     /// Stop the client whose message or tick it was.
     StopClient,
@@ -78,6 +81,19 @@ pub(crate) struct Handling {
     pub(crate) on_failure: OnFailure,
     pub(crate) dead_letter: Option<DeadLetter>,
     pub(crate) failed: FailureSink,
+    pub(crate) pause: Pause,
+}
+
+/// Waits before a function is called again, on behalf of the client at this index. Says whether that client
+/// has been stopped, which ends the wait.
+pub(crate) type Pause = Arc<dyn Fn(usize, Duration) -> bool + Send + Sync>;
+
+/// How long to wait before a function is called again.
+pub(crate) fn pause_before(repetition: u32) -> Duration {
+    const FIRST: Duration = Duration::from_millis(10);
+    const LONGEST: Duration = Duration::from_secs(1);
+    let factor = 2_u32.saturating_pow(repetition.saturating_sub(1));
+    FIRST.saturating_mul(factor).min(LONGEST)
 }
 
 impl Handling {
@@ -96,21 +112,26 @@ impl Handling {
     }
 
     fn run(&self, handler: &Handler, message: &Message) {
-        let attempts = match self.on_failure {
-            OnFailure::Retry(times) => times.saturating_add(1),
-            _ => 1,
+        let repetitions = match self.on_failure {
+            OnFailure::Retry(times) => times,
+            _ => 0,
         };
-        let mut last = None;
-        for _ in 0..attempts {
-            match attempt(FailureKind::Handler, message, || handler(message)) {
+        let mut repetition = 0;
+        let failure = loop {
+            let failure = match attempt(FailureKind::Handler, message, || handler(message)) {
                 Ok(()) => return,
-                Err(failure) => {
-                    self.note(message.source(), &failure);
-                    last = Some(failure);
-                }
+                Err(failure) => failure,
+            };
+            self.note(message.source(), &failure);
+            if repetition == repetitions {
+                break failure;
             }
-        }
-        let Some(failure) = last else { return };
+            repetition += 1;
+            if (self.pause)(message.source().index, pause_before(repetition)) {
+                // Its connection is ending, so that the message is not acknowledged.
+                return;
+            }
+        };
         if let (OnFailure::Retry(_), Some(dead_letter)) = (self.on_failure, &self.dead_letter) {
             message.source().counters.dead_letters.increment();
             let given = attempt(FailureKind::DeadLetter, message, || {
@@ -119,6 +140,20 @@ impl Handling {
             if let Err(failure) = given {
                 self.note(message.source(), &failure);
             }
+        }
+    }
+
+    /// Our own code panicked on a message: a failure of its handler, as far as can be told.
+    pub(crate) fn defect(&self, message: &Message, text: String) {
+        let failure = Failure {
+            kind: FailureKind::Handler,
+            client: Arc::clone(&message.source().name),
+            topic: Some(message.topic().to_owned()),
+            message: text,
+            panicked: true,
+        };
+        if caught(|| self.note(message.source(), &failure)).is_err() {
+            message.source().counters.handler_panics.increment();
         }
     }
 
@@ -145,18 +180,25 @@ fn attempt(
     message: &Message,
     function: impl FnOnce() -> HandlerResult,
 ) -> Result<(), Failure> {
-    let (text, panicked) = match caught(function) {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(error)) => (error.to_string(), false),
-        Err(panic) => (panic, true),
-    };
-    Err(Failure {
+    call(function).map_err(|Failed { text, panicked }| Failure {
         kind,
         client: Arc::clone(&message.source().name),
         topic: Some(message.topic().to_owned()),
         message: text,
         panicked,
     })
+}
+
+impl Drop for Handling {
+    /// By the worker that ends last.
+    fn drop(&mut self) {
+        let own = mem::take(&mut self.own).into_iter().flatten();
+        mem::take(&mut self.fleet)
+            .into_iter()
+            .chain(own)
+            .for_each(discard);
+        discard(self.dead_letter.take());
+    }
 }
 
 impl std::fmt::Debug for Handling {

@@ -2,11 +2,15 @@
 
 use std::{
     io,
+    sync::Arc,
     thread::{Builder, JoinHandle, ThreadId, current},
     time::Instant,
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, bounded};
+use parking_lot::Mutex;
+
+use crate::supervise::panic::caught;
 
 /// A running thread.
 #[derive(Debug)]
@@ -16,6 +20,8 @@ pub(crate) struct Thread {
     handle: Option<JoinHandle<()>>,
     /// Disconnected when the body has returned or unwound: std has no join with a deadline.
     done: Receiver<()>,
+    /// What the body panicked with.
+    panic: Arc<Mutex<Option<String>>>,
 }
 
 impl Thread {
@@ -27,18 +33,23 @@ impl Thread {
         body: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
         let (finished, done) = bounded(0);
+        let panic = Arc::<Mutex<Option<String>>>::default();
+        let panicked = Arc::clone(&panic);
         let handle = Builder::new()
             .name(name.to_owned())
             .stack_size(stack_size)
             .spawn(move || {
-                // Dropped last, also when the body panics.
+                // Dropped last.
                 let _finished = finished;
-                body();
+                if let Err(text) = caught(body) {
+                    *panicked.lock() = Some(text);
+                }
             })?;
         Ok(Self {
             name: name.to_owned(),
             handle: Some(handle),
             done,
+            panic,
         })
     }
 
@@ -51,6 +62,7 @@ impl Thread {
         Watch {
             id: self.handle.as_ref().map(|handle| handle.thread().id()),
             done: self.done.clone(),
+            panic: Arc::clone(&self.panic),
         }
     }
 
@@ -73,8 +85,7 @@ impl Thread {
             return false;
         }
         if let Some(handle) = self.handle.take() {
-            // The body has returned: what is left is the thread's own end. A panic of the body
-            // was reported by whoever wrote the body.
+            // The body has returned: what is left is the thread's own end.
             let _ = handle.join();
         }
         true
@@ -86,12 +97,19 @@ impl Thread {
 pub(crate) struct Watch {
     id: Option<ThreadId>,
     done: Receiver<()>,
+    panic: Arc<Mutex<Option<String>>>,
 }
 
 impl Watch {
     /// Whether its body has neither returned nor unwound.
     pub(crate) fn is_running(&self) -> bool {
         self.done.try_recv() == Err(TryRecvError::Empty)
+    }
+
+    /// What its body panicked with: a defect of ours, since the panics of foreign code are caught where
+    /// they happen.
+    pub(crate) fn panic(&self) -> Option<String> {
+        self.panic.lock().clone()
     }
 
     /// Whether this is the thread of the caller.
@@ -119,5 +137,13 @@ mod tests {
         assert!(thread.join_until(None));
         assert!(!thread.watch().is_running());
         assert!(thread.join_until(None), "a second join is no wait");
+        assert_eq!(thread.watch().panic(), None);
+    }
+
+    #[test]
+    fn a_body_that_panics_is_an_end_that_can_be_told() {
+        let mut thread = Thread::spawn("frail", 64 * 1024, || panic!("a defect")).unwrap();
+        assert!(thread.join_until(None));
+        assert_eq!(thread.watch().panic().as_deref(), Some("a defect"));
     }
 }
