@@ -11,11 +11,14 @@ use crate::support::receiving::{PATIENCE, subscribed, tireless};
 
 /// A broker that closes on a SUBSCRIBE or UNSUBSCRIBE of more filters than this, as some hosted ones do, in
 /// front of the test broker. Returns its port.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "these threads end with their sockets, and the first with the process"
+)]
 fn stingy(broker: &TestBroker, most: usize) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let behind = broker.port();
-    // Ends with the process.
     std::thread::spawn(move || {
         for client in listener.incoming() {
             let mut client = client.unwrap();

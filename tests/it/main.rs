@@ -39,6 +39,7 @@ mod isolation;
 mod lateness;
 mod log_lines;
 mod lowered_subscription;
+mod malformed;
 mod matrix_clock;
 mod matrix_connecting;
 mod matrix_lines;

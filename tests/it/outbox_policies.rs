@@ -258,19 +258,25 @@ fn who_waits_for_room_gets_that_of_a_message_that_grew_too_old() {
             }
             let waits = publish(client, 1).unwrap();
             let (tell, told) = crossbeam_channel::bounded(1);
-            let publisher = client.clone();
-            thread::spawn(move || {
-                let published = match limit {
-                    None => publish(&publisher, 2),
-                    Some(limit) => {
-                        let (qos, payload) = (QoS::AtLeastOnce, numbered(2));
-                        publisher.publish_timeout("t", qos, false, payload, limit)
-                    }
-                };
-                // Nobody listens once the test has failed.
-                _ = tell.send(published);
+            let published = thread::scope(|scope| {
+                scope.spawn(|| {
+                    let published = match limit {
+                        None => publish(client, 2),
+                        Some(limit) => {
+                            let (qos, payload) = (QoS::AtLeastOnce, numbered(2));
+                            client.publish_timeout("t", qos, false, payload, limit)
+                        }
+                    };
+                    // Nobody listens once the test has failed.
+                    _ = tell.send(published);
+                });
+                let published = told.recv_timeout(PATIENCE);
+                if published.is_err() {
+                    // The scope waits for the one who waits.
+                    client.stop();
+                }
+                published
             });
-            let published = told.recv_timeout(PATIENCE);
             let published = published.unwrap_or_else(|error| panic!("{is_connected}: {error}"));
             assert!(published.is_ok(), "{published:?}");
             assert_eq!(waits.try_result(), Some(Err(ReceiptError::Expired)));
