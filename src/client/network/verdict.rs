@@ -3,7 +3,7 @@
 use crate::{
     client::network::Network,
     publish::outbox::suspicion::{ClosedOn, Verdict},
-    supervise::cause::Cause,
+    supervise::{cause::Cause, log},
 };
 
 impl Network {

@@ -279,7 +279,7 @@ impl Books {
             let mut qos = [QoS::AtLeastOnce, QoS::ExactlyOnce].into_iter();
             qos.any(|qos| !self.admits(qos))
         };
-        let waits = self.publishes.expires_at(max_age);
+        let waits = max_age.and_then(|it| self.publishes.expiry(it));
         waits.or_else(|| is_full().then(|| deadline_after(max_age?)).flatten())
     }
 

@@ -223,7 +223,10 @@ impl Outbox {
     pub(crate) fn expire(&self) -> Option<Instant> {
         let mut inner = self.lock();
         inner.expire(self.settings.max_age);
-        let next = inner.publishes.expires_at(self.settings.max_age);
+        let next = self
+            .settings
+            .max_age
+            .and_then(|it| inner.publishes.expiry(it));
         self.room.notify_all();
         self.told(&inner);
         next.or_else(|| deadline_after(self.settings.max_age?))

@@ -90,11 +90,10 @@ impl Queue {
         }
     }
 
-    /// When the oldest message that was never sent is older than this.
-    pub(super) fn expires_at(&self, max_age: Option<Duration>) -> Option<Instant> {
-        let max_age = max_age?;
-        let entry = self.entries.get(self.first_unsent())?;
-        entry.stub.accepted_at?.checked_add(max_age)
+    /// When the next message will be older than this.
+    pub(super) fn expiry(&self, max_age: Duration) -> Option<Instant> {
+        let oldest = self.entries.get(self.first_unsent())?;
+        oldest.stub.accepted_at?.checked_add(max_age)
     }
 
     /// Takes the oldest message that was never sent.
