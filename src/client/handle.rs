@@ -88,7 +88,10 @@ impl Core {
             client_id: settings.client_id.clone().unwrap_or_default(),
             status,
             outbox: Outbox::new(settings.outbox.clone()),
-            subscriptions: Mutex::new(Subscriptions::new(settings.subscriptions.clone())),
+            subscriptions: Mutex::new(
+                Subscriptions::new(settings.subscriptions.clone())
+                    .at_most(settings.filters_per_subscribe),
+            ),
             counters: Arc::default(),
             stop: StopSignal::default(),
             max_packet_size: settings.max_packet_size,
