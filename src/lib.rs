@@ -63,7 +63,7 @@
 //! | thread | how many | runs |
 //! |---|---|---|
 //! | the client's name | one for each client | the connection, TLS included; the name look-up; the function of [`ClientSpec::credentials_with`] |
-//! | rumqttc's, not on the bill | one for each client with `mqtts://` and a host name, for 10 s after each connect | a second look-up of that name |
+//! | rumqttc's, not on the bill | one for each client with `mqtts://` and a host name or an IPv6 address, for 10 s after each connect | a second look-up of that name |
 //! | `worker-0`, … | [`FleetBuilder::workers`] if there is a handler, else none | handlers, the dead-letter function; the first one also the state callback |
 //! | `publisher`, or `publisher-0`, … | [`FleetBuilder::publishers`] if there are pub functions, else none | pub functions; in a fleet without workers, the first one also the state callback, for which it is made if need be |
 //!
@@ -190,7 +190,11 @@
 //! - [`Retry::forever`] never gives up, [`Retry::refusals_too`] retries refusals, and
 //!   [`FleetBuilder::connect_rate`] paces the connects of the whole fleet.
 //! - Host names are looked up before each attempt, which then begins with the next address. With
-//!   `mqtts://` rumqttc tries the addresses of a name in the order of the name service.
+//!   `mqtts://` an attempt is made by name, and rumqttc goes through its addresses in the order of
+//!   the name service. When that times out, the next attempts go to the addresses themselves, each
+//!   in turn; the certificate must be for the name there too. A broker is told no name then (no
+//!   SNI), so one that needs it refuses: such an attempt never ends the client for good, and the
+//!   next one is made by name again.
 //!
 //! What a broker may not send, and what exceeds [`ClientSpec::max_packet_size`], ends the
 //! connection with a [`Cause`] of its own. [`Fleet::states`] and [`FleetBuilder::on_state`] tell

@@ -68,8 +68,8 @@ impl Brokers {
 
     /// The current one's address, and ways to it that are worth an attempt. Blocks as long as the
     /// system's name service does.
-    pub(crate) fn resolve(&self) -> Result<(Address, Vec<Hop>), Cause> {
-        match self.candidates.get(self.current) {
+    pub(crate) fn resolve(&mut self) -> Result<(Address, Vec<Hop>), Cause> {
+        match self.candidates.get_mut(self.current) {
             Some(candidate) => candidate.resolver.resolve(),
             // There always is a first one.
             None => Err(Cause::Closed),
@@ -81,6 +81,19 @@ impl Brokers {
         if let Some(candidate) = self.candidates.get_mut(self.current) {
             candidate.resolver.trying(hop);
         }
+    }
+
+    /// The attempt at this way to the current one failed.
+    pub(crate) fn failed(&mut self, hop: &Hop, cause: &Cause) {
+        if let Some(candidate) = self.candidates.get_mut(self.current) {
+            candidate.resolver.failed(hop, cause);
+        }
+    }
+
+    /// Whether the last attempt at the current one told it no name, although its URL has one.
+    pub(crate) fn is_on_detour(&self) -> bool {
+        let candidate = self.candidates.get(self.current);
+        candidate.is_some_and(|candidate| candidate.resolver.is_on_detour())
     }
 
     /// User name and password for the current one.

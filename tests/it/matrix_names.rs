@@ -4,12 +4,20 @@
 use std::net::ToSocketAddrs;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "tls")]
+use mqtt_fleet::Tls;
 use mqtt_fleet::testing::{Packet, TestBroker};
 use mqtt_fleet::{Cause, ClientSpec, ClientState, Fleet, Outcome, QoS, Retry};
 
+#[cfg(feature = "tls")]
+use crate::support::certificates::Certificates;
+#[cfg(feature = "tls")]
+use crate::support::fleet::ended;
 use crate::support::fleet::{
     MARGIN, PATIENCE, n_from, next_state, quick, quick_retry, spec, start,
 };
+#[cfg(feature = "tls")]
+use crate::support::mosquitto::Mosquitto;
 use crate::support::proc::{thread_names, wait_until};
 use crate::support::world::{BLACK_HOLE, network};
 
@@ -176,5 +184,102 @@ fn a_look_up_that_hangs() {
             LOOK_UP + PATIENCE,
             || own_threads() == before,
         );
+    });
+}
+
+#[cfg(feature = "tls")]
+fn over_tls(name: &str, port: u16, tls: Tls) -> ClientSpec {
+    ClientSpec::new(name, format!("mqtts://twice:{port}"))
+        .client_id(name)
+        .connect_timeout(SECOND)
+        .subscribe(format!("to/{name}"), QoS::AtLeastOnce)
+        .tls(tls)
+        .retry(quick_retry(4).stable_after(Duration::ZERO))
+}
+
+/// Fails if with `mqtts` no attempt gets past an address that swallows everything, if it has its turn again
+/// after the loss of a stable connection to the other one, or if the certificate is checked for the address and
+/// not for the name.
+#[cfg(feature = "tls")]
+#[test]
+fn with_tls_the_other_addresses_of_a_name_have_their_turn() {
+    let test = "matrix_names::with_tls_the_other_addresses_of_a_name_have_their_turn";
+    network(test, &ETC, || {
+        let made = Certificates::new();
+        let ca = made.authority("ca");
+        made.issue(&ca, "right", &["twice"]);
+        let builder = Mosquitto::builder().listener(&made.shown("right"));
+        let Some(broker) = builder.start() else {
+            return;
+        };
+        let port = broker.port_of(0);
+        let fleet = start([over_tls("swallowed", port, Tls::ca_file(&ca.file))]);
+        let states = fleet.states();
+        let failed = next_state(&states, "swallowed", |state| {
+            matches!(state, ClientState::AttemptFailed { attempt: 1, .. })
+        });
+        let cause = failed.cause().unwrap();
+        assert!(matches!(cause, Cause::ConnectTimeout { .. }), "{cause:?}");
+        let swallowed = fleet.client("swallowed").unwrap();
+        swallowed.wait_subscribed(PATIENCE).unwrap();
+        exchange(&fleet, "swallowed");
+        assert_eq!(swallowed.stats().failed_attempts, 1);
+
+        // The broker ends the connection for another one with the same client id.
+        let next = swallowed.next_connection();
+        let thief = ClientSpec::new("thief", broker.url()).client_id("swallowed");
+        let thief = start([thief]);
+        next.wait_subscribed(PATIENCE).unwrap();
+        thief.stop(PATIENCE);
+        exchange(&fleet, "swallowed");
+        assert_eq!(swallowed.stats().losses, 1);
+        assert_eq!(swallowed.stats().failed_attempts, 1);
+        fleet.stop(PATIENCE);
+    });
+}
+
+/// Fails if a certificate for another name is accepted at an address of the name, if one for the address is, if
+/// such a refusal ends the client for good although the broker was told no name, or if it keeps the attempts
+/// away from the name.
+#[cfg(feature = "tls")]
+#[test]
+fn with_tls_an_address_must_have_the_certificate_of_the_name() {
+    let test = "matrix_names::with_tls_an_address_must_have_the_certificate_of_the_name";
+    network(test, &ETC, || {
+        let made = Certificates::new();
+        let ca = made.authority("ca");
+        made.issue(&ca, "other", &["once", "127.0.0.1"]);
+        let builder = Mosquitto::builder().listener(&made.shown("other"));
+        let Some(broker) = builder.start() else {
+            return;
+        };
+        let port = broker.port_of(0);
+        let fleet = start([over_tls("refused", port, Tls::ca_file(&ca.file))]);
+        let states = fleet.states();
+        for attempt in 1..=4 {
+            let failed = next_state(&states, "refused", |state| {
+                matches!(state, ClientState::AttemptFailed { .. })
+            });
+            let cause = failed.cause().unwrap();
+            let by_address =
+                |host: &str| format!("{host}:{port} (an address of twice, without SNI)");
+            let place = match attempt {
+                2 => by_address("127.0.0.1"),
+                4 => by_address(BLACK_HOLE),
+                _ => format!("twice:{port}"),
+            };
+            match (attempt, cause) {
+                (2, Cause::Certificate { address, message }) => {
+                    assert_eq!(*address, place);
+                    assert!(message.contains("is not for twice"), "{message}");
+                }
+                (1 | 3 | 4, Cause::ConnectTimeout { address, .. }) => assert_eq!(*address, place),
+                _ => panic!("{attempt}: {cause:?}"),
+            }
+        }
+        let outcome = ended(&fleet, "refused");
+        let exhausted = matches!(outcome, Outcome::RetriesExhausted { attempts: 4, .. });
+        assert!(exhausted, "{outcome:?}");
+        fleet.stop(PATIENCE);
     });
 }

@@ -17,6 +17,10 @@ pub(super) fn place(address: &Address, hop: &Hop) -> String {
     match (hop, address) {
         (Hop::Address(socket), _) => socket.to_string(),
         (Hop::Name, Address::Network { host, port, .. }) => with_port(host, *port),
+        (Hop::InPlaceOfName(socket), Address::Network { host, .. }) => {
+            format!("{socket} (an address of {host}, without SNI)")
+        }
+        (Hop::InPlaceOfName(socket), _) => socket.to_string(),
         (_, Address::Unix(path)) => path.display().to_string(),
         (Hop::File, other) => other.to_string(),
     }
@@ -46,9 +50,13 @@ pub(super) fn options(
                 convert::options(settings, &host, *port, login)
             }
             Scheme::Mqtts => {
-                // Without brackets: it is also what the certificate is checked against.
-                let options = convert::options(settings, host, *port, login);
-                with_tls(options, tls)
+                // Without brackets: rumqttc makes the name of the certificate of it, too.
+                let (place, name) = match hop {
+                    Hop::InPlaceOfName(socket) => (socket.ip().to_string(), Some(&**host)),
+                    _ => (host.clone(), None),
+                };
+                let options = convert::options(settings, &place, *port, login);
+                with_tls(options, tls, name)
             }
             Scheme::Ws | Scheme::Wss => {
                 let place = match hop {
@@ -89,22 +97,22 @@ fn unix(settings: &Settings, path: &str, login: Option<(String, String)>) -> Mqt
     convert::options(settings, path, 0, login)
 }
 
+/// With a name, the certificate must be for that and not for what is connected to.
 #[cfg(feature = "tls")]
-fn with_tls(mut options: MqttOptions, tls: Option<&TlsConfig>) -> MqttOptions {
+fn with_tls(mut options: MqttOptions, tls: Option<&TlsConfig>, name: Option<&str>) -> MqttOptions {
     if let Some(tls) = tls {
-        options.set_transport(Transport::Tls(rustls(tls)));
+        let config = match name {
+            Some(name) => tls.for_host(name),
+            None => std::sync::Arc::clone(&tls.rustls),
+        };
+        options.set_transport(Transport::Tls(rumqttc::TlsConfiguration::Rustls(config)));
     }
     options
 }
 
-#[cfg(feature = "tls")]
-fn rustls(tls: &TlsConfig) -> rumqttc::TlsConfiguration {
-    rumqttc::TlsConfiguration::Rustls(std::sync::Arc::clone(&tls.rustls))
-}
-
 /// No URL asks for it without the feature.
 #[cfg(not(feature = "tls"))]
-fn with_tls(options: MqttOptions, _: Option<&TlsConfig>) -> MqttOptions {
+fn with_tls(options: MqttOptions, _: Option<&TlsConfig>, _: Option<&str>) -> MqttOptions {
     options
 }
 
@@ -120,7 +128,9 @@ fn websocket(
 ) -> MqttOptions {
     options.set_transport(match (scheme, tls) {
         #[cfg(feature = "tls")]
-        (Scheme::Wss, Some(tls)) => Transport::Wss(rustls(tls)),
+        (Scheme::Wss, Some(tls)) => Transport::Wss(rumqttc::TlsConfiguration::Rustls(
+            std::sync::Arc::clone(&tls.rustls),
+        )),
         _ => Transport::Ws,
     });
     let server_name = tls.and_then(|tls| tls.server_name.as_deref());

@@ -159,7 +159,7 @@ impl Network {
                 break;
             }
             self.brokers.trying(&hop);
-            self.link.aim(&address, hop, login.clone());
+            self.link.aim(&address, hop.clone(), login.clone());
             let happened = self.link.connect();
             if login.is_some() {
                 self.link.forget_login();
@@ -172,6 +172,7 @@ impl Network {
                 },
                 Err(cause) => cause,
             };
+            self.brokers.failed(&hop, &cause);
             // An address that refuses at once leaves the attempt to the next one of the name.
             let refused = matches!(cause, Cause::Connect { .. });
             last = Some(cause);
@@ -221,7 +222,8 @@ impl Network {
     /// The end that this means for a client that has no other broker, if it means one: the same
     /// attempt would fail again.
     fn refused_for_good(&self, cause: &Cause) -> Option<Outcome> {
-        if self.attempts.retries_refusals() {
+        // A broker that was not told its name may have answered as another one.
+        if self.attempts.retries_refusals() || self.brokers.is_on_detour() {
             return None;
         }
         match cause {

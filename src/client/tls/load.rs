@@ -28,7 +28,8 @@ use crate::{
 /// The largest file that is read: all authorities of a system are a quarter of a megabyte.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-pub(super) fn load(tls: &Tls) -> Result<ClientConfig, TlsError> {
+/// The configuration, and the check of certificates that it has.
+pub(super) fn load(tls: &Tls) -> Result<(ClientConfig, Arc<Verifier>), TlsError> {
     // Given to each configuration: a default of the process belongs to the program.
     let provider = Arc::new(ring::default_provider());
     let settings = |_: rustls::Error| TlsError::Settings {
@@ -42,12 +43,13 @@ pub(super) fn load(tls: &Tls) -> Result<ClientConfig, TlsError> {
         tls.server_name.as_deref().map(server_name).transpose()?,
     )
     .map_err(|message| TlsError::Settings { message })?;
+    let verifier = Arc::new(verifier);
     // "Dangerous" because a verifier may be careless: ours leaves all checks to rustls' own.
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(settings)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
+        .with_custom_certificate_verifier(Arc::clone(&verifier) as _);
     let mut config = match &tls.identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
@@ -61,7 +63,7 @@ pub(super) fn load(tls: &Tls) -> Result<ClientConfig, TlsError> {
         }
         config.alpn_protocols.push(protocol.clone().into_bytes());
     }
-    Ok(config)
+    Ok((config, verifier))
 }
 
 fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {

@@ -1,5 +1,8 @@
-//! TLS configurations: one for all clients with equal settings, loaded when a fleet starts.
+//! TLS configurations: one for all clients with equal settings, loaded when a fleet starts, and
+//! one more for each host whose addresses have to be tried without its name.
 
+#[cfg(feature = "tls")]
+mod by_host;
 #[cfg(feature = "tls")]
 mod der;
 #[cfg(feature = "tls")]
@@ -23,9 +26,20 @@ pub(crate) use verify::Unacceptable;
 pub(crate) struct TlsConfig {
     #[cfg(feature = "tls")]
     pub(crate) rustls: std::sync::Arc<rustls::ClientConfig>,
+    #[cfg(feature = "tls")]
+    by_host: std::sync::Arc<by_host::ByHost>,
     /// Told to the broker instead of the host, where that is possible.
     #[cfg_attr(not(feature = "websocket"), expect(dead_code))]
     pub(crate) server_name: Option<String>,
+}
+
+#[cfg(feature = "tls")]
+impl TlsConfig {
+    /// The configuration for a connection to an address of this host: its certificate must be for
+    /// the host, although only the address is connected to.
+    pub(crate) fn for_host(&self, host: &str) -> std::sync::Arc<rustls::ClientConfig> {
+        self.by_host.get(&self.rustls, host)
+    }
 }
 
 /// The configurations that are loaded already.
@@ -45,8 +59,10 @@ impl TlsConfigs {
 
     #[cfg(feature = "tls")]
     fn load(tls: &Tls) -> Result<TlsConfig, TlsError> {
+        let (config, verifier) = load::load(tls)?;
         Ok(TlsConfig {
-            rustls: std::sync::Arc::new(load::load(tls)?),
+            rustls: std::sync::Arc::new(config),
+            by_host: std::sync::Arc::new(by_host::ByHost::new(verifier)),
             server_name: tls.server_name.clone(),
         })
     }
@@ -78,5 +94,15 @@ mod tests {
         let again = configs.get(&Tls::ca_file(&file)).unwrap();
         assert!(Arc::ptr_eq(&first.rustls, &again.rustls));
         assert!(!Arc::ptr_eq(&first.rustls, &other.rustls));
+        // Those of a host are made when they are needed, and shared as well.
+        let of_host = first.for_host("a.example");
+        assert!(Arc::ptr_eq(&of_host, &again.for_host("a.example")));
+        for different in [
+            first.for_host("b.example"),
+            other.for_host("a.example"),
+            first.rustls,
+        ] {
+            assert!(!Arc::ptr_eq(&of_host, &different));
+        }
     }
 }

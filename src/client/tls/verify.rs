@@ -45,6 +45,19 @@ impl Verifier {
             name,
         })
     }
+
+    /// The same that checks for this host, whatever is connected to. `None` if it checks for one
+    /// already, or if no certificate can be for that host.
+    pub(super) fn for_host(&self, host: &str) -> Option<Self> {
+        if self.name.is_some() {
+            return None;
+        }
+        Some(Self {
+            webpki: Arc::clone(&self.webpki),
+            exact: self.exact.clone(),
+            name: Some(ServerName::try_from(host.to_owned()).ok()?),
+        })
+    }
 }
 
 impl ServerCertVerifier for Verifier {
