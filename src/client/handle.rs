@@ -22,7 +22,7 @@ use crate::{
         receipt::Receipt,
         size::packet_size,
     },
-    receive::ack::Acknowledgement,
+    receive::{ack::Acknowledgement, source::Intake},
     spec::{
         outbox::OnLowered,
         qos::QoS,
@@ -34,6 +34,7 @@ use crate::{
         counters::{Counters, Stats},
         ledger::Ledger,
         outcome::{Failure, Outcome},
+        refusals,
         state::ClientState,
         status::{Status, WaitError},
         stop::{StopSignal, deadline_after},
@@ -71,13 +72,17 @@ pub(crate) struct Core {
     /// Locked before the outbox, never after it.
     pub(crate) subscriptions: Mutex<Subscriptions>,
     pub(crate) counters: Arc<Counters>,
+    /// Closed before the signal below is raised.
+    pub(crate) intake: Intake,
     pub(crate) stop: StopSignal,
+    /// How long a client that is stopped on its own may take to send what it has.
+    finish_within: Duration,
     pub(crate) max_packet_size: usize,
     pub(crate) on_lowered: OnLowered,
 }
 
 impl Core {
-    pub(crate) fn new(settings: &Settings, status: Status) -> Self {
+    pub(crate) fn new(settings: &Settings, status: Status, finish_within: Duration) -> Self {
         Self {
             name: settings.name.as_str().into(),
             client_id: settings.client_id.clone().unwrap_or_default(),
@@ -85,7 +90,9 @@ impl Core {
             outbox: Outbox::new(settings.outbox.clone()),
             subscriptions: Mutex::new(Subscriptions::new(settings.subscriptions.clone())),
             counters: Arc::default(),
+            intake: Intake::default(),
             stop: StopSignal::default(),
+            finish_within,
             max_packet_size: settings.max_packet_size,
             on_lowered: settings.lowered_subscription,
         }
@@ -100,16 +107,35 @@ impl Core {
         self.outbox.controls(controls);
     }
 
+    /// The fleet stops: no message is delivered any more, and one to publish is taken only while
+    /// there is a connection.
+    pub(crate) fn begin_stop(&self) {
+        self.intake.close();
+        self.outbox.take_while_connected();
+    }
+
+    /// Stops this client on its own, as soon as a connected one has sent what it has.
+    fn finish(&self) {
+        self.intake.close();
+        if self.outbox.finish(deadline_after(self.finish_within)) {
+            self.stop();
+        }
+    }
+
+    /// Stops the client at once: DISCONNECT is the next thing that it sends, behind acknowledgements.
     pub(crate) fn stop(&self) {
+        self.intake.close();
         // In this order: whoever finds the outbox closed finds the signal raised.
         self.stop.raise();
         self.outbox.close();
         self.status.nudge();
     }
 
-    /// Waits until the client has ended or is told to stop.
-    pub(crate) fn wait_over(&self) {
-        self.status.wait_ended_or(|| self.stop.is_raised());
+    /// Waits until the client has ended or is told to stop, or something else that is announced by a
+    /// nudge.
+    pub(crate) fn wait_over(&self, other: impl Fn() -> bool) {
+        self.status
+            .wait_ended_or(|| self.stop.is_raised() || other());
     }
 }
 
@@ -144,10 +170,9 @@ impl Client {
     /// `Ok` means that the message is in the client's outbox, in order behind the earlier ones of
     /// the same thread, and that it will end in exactly one bucket of the [`Ledger`]; the
     /// [`Receipt`] says in which. It is sent when the client is connected, and at QoS 1 and 2 again
-    /// on the next connection if it was not acknowledged (see [`Replay`](crate::Replay)). What is
-    /// in the outbox when the client stops is not sent, unless the fleet is
-    /// [drained](crate::Fleet::stop_draining). While the client is not connected the outbox fills
-    /// and then this waits; stopping the client releases it.
+    /// on the next connection if it was not acknowledged (see [`Replay`](crate::Replay)). A
+    /// [stop](crate::Fleet::stop) sends what the outbox of a connected client holds. While the client
+    /// is not connected the outbox fills and then this waits; stopping the client releases it.
     ///
     /// # Errors
     ///
@@ -231,6 +256,9 @@ impl Client {
         match self.0.outbox.offer(message, patience) {
             Ok(receipt) => Ok(receipt),
             Err((message, refusal)) => {
+                if refusal == Refusal::Closed && self.0.intake.is_closed() {
+                    refusals::note();
+                }
                 let kind = match (refusal, patience) {
                     (Refusal::Closed, _) => PublishErrorKind::Ended,
                     (Refusal::Offline, _) => PublishErrorKind::Offline,
@@ -308,7 +336,7 @@ impl Client {
             let kind = SubscribeErrorKind::TooLarge;
             return Err(self.subscribe_error(filter.to_owned(), kind));
         }
-        if self.0.stop.is_raised() || self.0.status.outcome().is_some() {
+        if self.0.intake.is_closed() || self.0.status.outcome().is_some() {
             return Err(self.subscribe_error(filter.to_owned(), SubscribeErrorKind::Ended));
         }
         Ok(())
@@ -408,10 +436,16 @@ impl Client {
         self.0.status.wait_ended(timeout)
     }
 
-    /// Stops this client: DISCONNECT, and no further attempt. Never waits; the others run on.
-    /// [`Client::wait_ended`] waits for it.
+    /// Stops this client; the others run on. Never waits: [`Client::wait_ended`] waits for it.
+    ///
+    /// From here on it takes no message, neither to publish nor from the broker. If it is connected,
+    /// it sends what its outbox holds and waits for the acknowledgements, as long as the connection
+    /// lasts and for [`FleetBuilder::stop_deadline`](crate::FleetBuilder::stop_deadline) at most, then
+    /// sends DISCONNECT. Its handlers are not waited for: a message that one of them still has then
+    /// stays unacknowledged. If it is not connected it makes no further attempt, and what its outbox
+    /// holds is [`unsent`](Ledger::unsent).
     pub fn stop(&self) {
-        self.0.stop();
+        self.0.finish();
     }
 }
 

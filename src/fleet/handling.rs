@@ -7,7 +7,7 @@ use crate::{
         clients::Clients,
         spec::{ClientSpec, UserHandler},
     },
-    fleet::{builder::FleetBuilder, goodbye::forgiven},
+    fleet::builder::FleetBuilder,
     receive::{
         handler::{FailureSink, Handling, OnFailure, Route},
         message::Message,
@@ -65,9 +65,7 @@ pub(super) fn handling(
                 let (handler, clients) = (Arc::clone(handler), clients.clone());
                 Route {
                     filter: filter.clone(),
-                    handler: Arc::new(move |message: &Message| {
-                        forgiven(handler(message, &clients), &clients)
-                    }),
+                    handler: Arc::new(move |message: &Message| handler(message, &clients)),
                 }
             })
             .collect()

@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    client::{clients::Clients, handle::Client, spec::PubFunction},
-    fleet::goodbye::forgiven,
+    client::{handle::Client, spec::PubFunction},
     publish::schedule::{Task, Tick},
     receive::handler::{FailureSink, OnFailure},
     supervise::{
         outcome::{Failure, FailureKind},
         panic::caught,
+        refusals,
     },
 };
 
@@ -18,7 +18,6 @@ pub(crate) struct Caller {
     /// The client's place in the fleet.
     pub(crate) index: usize,
     pub(crate) client: Client,
-    pub(crate) clients: Clients,
     pub(crate) function: Box<dyn PubFunction>,
     pub(crate) on_failure: OnFailure,
     pub(crate) failed: FailureSink,
@@ -45,7 +44,7 @@ impl Caller {
                 false => Tick::NotConnected,
             };
         }
-        if core.stop.is_raised() {
+        if core.intake.is_closed() {
             return Tick::Ended;
         }
         let calls = match self.on_failure {
@@ -65,9 +64,13 @@ impl Caller {
         let core = Arc::clone(self.client.core());
         core.counters.ticks.increment();
         let (function, client) = (&mut self.function, &self.client);
-        let clients = &self.clients;
-        let (message, panicked) = match caught(|| forgiven(function(client), clients)) {
+        let (result, was_refused) = refusals::watched(|| caught(|| function(client)));
+        let (message, panicked) = match result {
             Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) if was_refused => {
+                log::debug!("left at the stop: {error}");
+                return Ok(());
+            }
             Ok(Err(error)) => (error.to_string(), false),
             Err(panic) => (panic, true),
         };

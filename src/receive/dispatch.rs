@@ -93,13 +93,19 @@ impl Dispatch {
         &self.source
     }
 
-    /// Takes a message: QoS 0 as long as its client's share has room, QoS 1 and 2 always. It
+    /// Takes a message until the client is told to stop: QoS 0 as long as its client's share has
+    /// room, QoS 1 and 2 always. It
     /// reaches the queue with the next `hand_over`, at the latest.
     pub(crate) fn deliver(&mut self, received: Received) -> Result<(), Offense> {
         let Received { packet_id, content } = received;
         // A topic name without wildcards, of a character at least [MQTT-3.3.2-2] [MQTT-4.7.3-1].
         check_topic(&content.topic).map_err(Offense::Topic)?;
         let source = &self.source;
+        if source.intake.is_closed() {
+            // At QoS 1 and 2 the broker still has it, and sends it again to a session that it keeps.
+            source.counters.after_stop.increment();
+            return Ok(());
+        }
         let ticket = match content.qos {
             QoS::AtMostOnce => {
                 if self.room == 0 {

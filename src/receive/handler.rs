@@ -7,6 +7,7 @@ use crate::{
     supervise::{
         outcome::{Failure, FailureKind},
         panic::caught,
+        refusals,
     },
 };
 
@@ -88,14 +89,16 @@ impl Handling {
         let mut matched = false;
         for route in routes.filter(|route| topic_matches(&route.filter, message.topic())) {
             matched = true;
-            self.run(&route.handler, message);
+            if self.run(&route.handler, message) == Verdict::Left {
+                return message.leave();
+            }
         }
         if !matched {
             message.unmatched();
         }
     }
 
-    fn run(&self, handler: &Handler, message: &Message) {
+    fn run(&self, handler: &Handler, message: &Message) -> Verdict {
         let attempts = match self.on_failure {
             OnFailure::Retry(times) => times.saturating_add(1),
             _ => 1,
@@ -103,22 +106,36 @@ impl Handling {
         let mut last = None;
         for _ in 0..attempts {
             match attempt(FailureKind::Handler, message, || handler(message)) {
-                Ok(()) => return,
-                Err(failure) => {
+                Attempt::Done => return Verdict::Done,
+                Attempt::Left(failure) => {
+                    if failure.panicked {
+                        self.note(message.source(), &failure);
+                    }
+                    return Verdict::Left;
+                }
+                Attempt::Failed(failure) => {
                     self.note(message.source(), &failure);
                     last = Some(failure);
                 }
             }
         }
-        let Some(failure) = last else { return };
+        let Some(failure) = last else {
+            return Verdict::Done;
+        };
         if let (OnFailure::Retry(_), Some(dead_letter)) = (self.on_failure, &self.dead_letter) {
             message.source().counters.dead_letters.increment();
             let given = attempt(FailureKind::DeadLetter, message, || {
                 dead_letter(message, &failure)
             });
-            if let Err(failure) = given {
-                self.note(message.source(), &failure);
+            match given {
+                Attempt::Done => {}
+                Attempt::Left(_) => return Verdict::Left,
+                Attempt::Failed(failure) => self.note(message.source(), &failure),
             }
+        }
+        match self.on_failure {
+            OnFailure::StopClient | OnFailure::StopFleet => Verdict::Left,
+            OnFailure::Log | OnFailure::Retry(_) => Verdict::Done,
         }
     }
 
@@ -137,24 +154,50 @@ impl Handling {
     }
 }
 
+/// What is to become of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Its acknowledgement.
+    Done,
+    /// It stays unacknowledged: see [`Message::leave`].
+    Left,
+}
+
+/// How a call of a user's function ended.
+enum Attempt {
+    Done,
+    /// It failed after a stop had refused a message that it wanted to publish.
+    Left(Failure),
+    Failed(Failure),
+}
+
 /// Calls a function of the user; its error or panic becomes a failure.
 fn attempt(
     kind: FailureKind,
     message: &Message,
     function: impl FnOnce() -> HandlerResult,
-) -> Result<(), Failure> {
-    let (text, panicked) = match caught(function) {
-        Ok(Ok(())) => return Ok(()),
+) -> Attempt {
+    let (result, was_refused) = refusals::watched(|| caught(function));
+    let (text, panicked) = match result {
+        Ok(Ok(())) => return Attempt::Done,
         Ok(Err(error)) => (error.to_string(), false),
         Err(panic) => (panic, true),
     };
-    Err(Failure {
+    let failure = Failure {
         kind,
         client: Arc::clone(&message.source().name),
         topic: Some(message.topic().to_owned()),
         message: text,
         panicked,
-    })
+    };
+    // As long as its own client goes on, the message must have its end: those behind it wait for that.
+    match was_refused && message.source().intake.is_closed() {
+        true => {
+            log::debug!("left at the stop: {failure}");
+            Attempt::Left(failure)
+        }
+        false => Attempt::Failed(failure),
+    }
 }
 
 impl std::fmt::Debug for Handling {

@@ -76,7 +76,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        receive::ack::{Acknowledgement, Admission},
+        receive::{
+            ack::{Acknowledgement, Admission},
+            source::Intake,
+        },
         spec::qos::QoS,
     };
 
@@ -99,7 +102,7 @@ mod tests {
             let sink = Arc::clone(&released);
             let release = move |acks: &[Acknowledgement]| sink.lock().extend_from_slice(acks);
             let name = "plant".into();
-            let source = Source::new(7, name, Arc::default(), 1, Box::new(release));
+            let source = Source::new(7, name, Arc::default(), 1, Intake::default(), Box::new(release));
             let (source, now) = (Arc::new(source), Instant::now());
             let mut collected = Collected::default();
             let mut packet_id = 0;

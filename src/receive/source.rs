@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use crate::{
@@ -11,6 +11,23 @@ use crate::{
     supervise::counters::Counters,
 };
 
+/// Whether a client takes messages. Closed for good when it is told to stop: what arrives later is
+/// neither delivered nor acknowledged.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Intake(Arc<AtomicBool>);
+
+impl Intake {
+    pub(crate) fn close(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Relaxed: a network thread that sees it late delivers a few messages more. Nothing depends on
+    /// that, because workers say themselves when they handle no more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Source {
     /// The client's place in the fleet.
@@ -18,6 +35,7 @@ pub(crate) struct Source {
     pub(crate) name: Arc<str>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) acks: AckQueue,
+    pub(crate) intake: Intake,
     /// QoS 0 messages of this client that wait in the queue.
     waiting: AtomicUsize,
     /// QoS 1 and 2 messages that wait, those of earlier connections included.
@@ -32,6 +50,7 @@ impl Source {
         name: Arc<str>,
         counters: Arc<Counters>,
         share: usize,
+        intake: Intake,
         release: Release,
     ) -> Self {
         Self {
@@ -39,6 +58,7 @@ impl Source {
             name,
             counters,
             acks: AckQueue::new(release),
+            intake,
             waiting: AtomicUsize::new(0),
             unhandled: AtomicUsize::new(0),
             share,

@@ -11,7 +11,7 @@ use crate::{
         network::{After, Network},
     },
     publish::{
-        message::{Item, Progress},
+        message::Progress,
         outbox::network_side::{Beginning, Settled},
     },
     supervise::{
@@ -49,6 +49,11 @@ impl Network {
             self.log_loss(cause, is_stable);
         }
         self.hang_up(said_goodbye);
+        if self.core.outbox.is_finishing() {
+            // It was stopped on its own, and had this connection to send what was left.
+            self.core.stop();
+            return After::Pause(Duration::ZERO..=Duration::ZERO);
+        }
         match lost {
             None => After::Pause(Duration::ZERO..=Duration::ZERO),
             Some(_) if is_stable => {
@@ -146,6 +151,10 @@ impl Network {
                     Settled::Ready => {}
                     // Closed between the two looks: the signal is raised now.
                     Settled::Closed => continue,
+                    Settled::Finished => {
+                        self.core.stop();
+                        continue;
+                    }
                     Settled::Outgrown(growth) => {
                         // Also what an earlier subscription of the session brought.
                         let receives_qos2 = self.core.subscriptions.lock().any_exactly_once()
@@ -182,16 +191,13 @@ impl Network {
         }
     }
 
-    /// Sends what is left to be acknowledged, then DISCONNECT. Says whether that is written; if
+    /// Sends the acknowledgements and changes of subscriptions that wait, then DISCONNECT. Says whether that is written; if
     /// not, the next wake-up goes on.
     fn leave(&mut self, leaving: &mut bool) -> Result<bool, Cause> {
         if !*leaving {
             *leaving = true;
-            for control in self.core.outbox.take_acknowledgements() {
-                self.link
-                    .feed(Item::Control(control))
-                    .map_err(|unfed| unfed.cause)?;
-            }
+            self.core.outbox.take_controls(&mut self.batch);
+            self.feed()?;
         }
         if !self.link.disconnect()? {
             return Ok(false);

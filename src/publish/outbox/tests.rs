@@ -159,7 +159,7 @@ fn a_full_outbox_refuses_or_waits_or_drops_and_close_releases() {
 
     let (released, result) = unbounded();
     let waiting = Arc::clone(&outbox);
-    let mut waiter = Thread::spawn("waiter", 128 * 1024, move || {
+    let waiter = Thread::spawn("waiter", 128 * 1024, move || {
         let offered = waiting.offer(message("d", QoS::AtMostOnce), Patience::Until(None));
         released.send(offered.unwrap_err().1).unwrap();
     })
@@ -218,7 +218,7 @@ fn a_moment_ends_with_what_is_brought() {
             assert!(settle(&outbox, Vec::new()).unwrap().is_empty());
             let (over, result) = unbounded();
             let waiting = Arc::clone(&outbox);
-            let mut moment = Thread::spawn("moment", 128 * 1024, move || {
+            let moment = Thread::spawn("moment", 128 * 1024, move || {
                 let brought = waiting.wait_until_brought(giving_way, LONG, |_| Some(2));
                 over.send(brought).unwrap();
             })
