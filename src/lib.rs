@@ -115,8 +115,9 @@
 //!   [`Message::duplicate`] set: handlers must bear that.
 //! - The order of messages is kept for each client and topic, unless
 //!   [`FleetBuilder::unordered`] gives it up.
-//! - QoS 0 may be lost: each client has an equal share of [`FleetBuilder::queue_capacity`], and
-//!   what exceeds it is dropped and counted in [`Stats::dropped`]. QoS 1 and 2 are always taken.
+//! - QoS 0 may be lost: each client has an equal share of [`FleetBuilder::queue_capacity`] and of
+//!   [`FleetBuilder::queue_bytes`], and what exceeds one of them is dropped and counted in
+//!   [`Stats::dropped`]. QoS 1 and 2 are always taken.
 //! - An error or a panic of a handler is logged and counted; see [`OnFailure`].
 //!
 //! Without a handler there are no workers, and [`Fleet::messages`] has what was received. If

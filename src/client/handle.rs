@@ -22,7 +22,7 @@ use crate::{
         receipt::Receipt,
         size::packet_size,
     },
-    receive::{ack::Acknowledgement, source::Intake},
+    receive::ack::Acknowledgement,
     spec::{
         outbox::OnLowered,
         qos::QoS,
@@ -37,7 +37,7 @@ use crate::{
         refusals,
         state::ClientState,
         status::{Status, WaitError},
-        stop::{StopSignal, deadline_after},
+        stop::{Intake, StopSignal, deadline_after},
     },
 };
 

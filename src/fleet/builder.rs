@@ -64,6 +64,7 @@ pub struct FleetBuilder {
     pub(crate) workers: Option<usize>,
     pub(crate) unordered: bool,
     pub(crate) queue_capacity: usize,
+    pub(crate) queue_bytes: usize,
     pub(crate) connect_rate: Option<u32>,
     pub(crate) publishers: usize,
     pub(crate) on_failure: OnFailure,
@@ -81,6 +82,7 @@ impl FleetBuilder {
             workers: None,
             unordered: false,
             queue_capacity: 65_536,
+            queue_bytes: 64 * 1024 * 1024,
             connect_rate: None,
             publishers: 1,
             on_failure: OnFailure::default(),
@@ -143,6 +145,19 @@ impl FleetBuilder {
     #[must_use]
     pub fn queue_capacity(mut self, messages: usize) -> Self {
         self.queue_capacity = messages;
+        self
+    }
+
+    /// How many bytes QoS 0 messages that wait to be handled may have together, topics and payloads,
+    /// each message rounded up to 64. As with [`queue_capacity`](Self::queue_capacity) each client has
+    /// an equal share, and what exceeds it is dropped and counted in
+    /// [`Stats::dropped`](crate::Stats::dropped): whichever of the two is full first. A message that is
+    /// larger than its client's share is taken while no other one of that client waits. A message with a
+    /// handler, or taken from [`Messages`](crate::Messages), does not wait any more. At least 1.
+    /// Defaults to 64 MiB (67,108,864).
+    #[must_use]
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue_bytes = bytes;
         self
     }
 
@@ -263,6 +278,7 @@ impl fmt::Debug for FleetBuilder {
             .field("handlers", &self.handlers.len())
             .field("workers", &self.workers)
             .field("queue_capacity", &self.queue_capacity)
+            .field("queue_bytes", &self.queue_bytes)
             .field("connect_rate", &self.connect_rate)
             .field("on_failure", &self.on_failure)
             .finish_non_exhaustive()

@@ -108,6 +108,12 @@ fn check_fleet(builder: &FleetBuilder) -> Checked {
         1..=usize::MAX,
         "at least 1",
     )?;
+    in_range(
+        "queue_bytes",
+        builder.queue_bytes,
+        1..=usize::MAX,
+        "at least 1",
+    )?;
     if let Some(rate) = builder.connect_rate {
         in_range("connect_rate", rate, 1..=u32::MAX, "at least 1")?;
     }

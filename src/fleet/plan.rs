@@ -2,15 +2,15 @@
 
 use std::thread::available_parallelism;
 
-use crate::{client::spec::ClientSpec, fleet::builder::FleetBuilder};
+use crate::{client::spec::ClientSpec, fleet::builder::FleetBuilder, receive::source::Share};
 
 /// How many of what.
 pub(crate) struct Plan {
     pub(crate) workers: usize,
     pub(crate) publishers: usize,
     pub(crate) stack_size: usize,
-    /// QoS 0 messages of one client that may wait.
-    pub(crate) share: usize,
+    /// What of QoS 0 of one client may wait.
+    pub(crate) share: Share,
 }
 
 impl Plan {
@@ -33,7 +33,7 @@ impl Plan {
             workers,
             publishers,
             stack_size: builder.stack_size,
-            share: (builder.queue_capacity / specs.len().max(1)).max(1),
+            share: Share::new(builder.queue_capacity, builder.queue_bytes, specs.len()),
         }
     }
 

@@ -1,10 +1,6 @@
 //! A running fleet: its clients, its threads, and how it ends.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;

@@ -29,7 +29,7 @@ use crate::{
         dispatch::{Dispatch, Lanes},
         handler::Handling,
         lane::Batch,
-        source::Source,
+        source::{Share, Source},
         worker::{Busy, StateCallback, Worker},
     },
     supervise::{
@@ -236,7 +236,7 @@ fn set_up_clients(
     Ok(())
 }
 
-fn source(index: usize, core: &Arc<Core>, share: usize) -> Source {
+fn source(index: usize, core: &Arc<Core>, share: Share) -> Source {
     let outbox = Arc::downgrade(core);
     let release: Release = Box::new(move |acknowledgements| {
         // A client that is gone has no connection to acknowledge on.

@@ -14,7 +14,7 @@ use crate::{
         ack::{Acknowledgement, Admission},
         lane::{Batch, Collected},
         message::{Content, Message, Received},
-        source::Source,
+        source::{Load, Room, Source},
     },
     spec::{
         qos::QoS,
@@ -57,16 +57,16 @@ pub(crate) struct Dispatch {
     /// How many messages of this wake-up will be acknowledged.
     to_acknowledge: usize,
     tally: Tally,
-    /// For how many QoS 0 messages more there is room at the least. Workers make room all the time:
-    /// looking for each message would cost both sides more than anything else here.
-    room: usize,
+    /// For what of QoS 0 there is room at the least. Workers make room all the time: looking for each message
+    /// would cost both sides more than anything else here.
+    room: Room,
 }
 
 /// What was collected and is not yet counted.
 #[derive(Debug, Default)]
 struct Tally {
     received: u64,
-    at_most_once: usize,
+    at_most_once: Load,
     acknowledged: usize,
 }
 
@@ -85,7 +85,7 @@ impl Dispatch {
             now: None,
             to_acknowledge: 0,
             tally: Tally::default(),
-            room: 0,
+            room: Room::default(),
         }
     }
 
@@ -108,15 +108,15 @@ impl Dispatch {
         }
         let ticket = match content.qos {
             QoS::AtMostOnce => {
-                if self.room == 0 {
-                    self.room = source.room(self.tally.at_most_once);
+                let load = Load::of(content.len());
+                if !self.room.take(load) {
+                    self.room = source.room(self.tally.at_most_once, load);
+                    if !self.room.take(load) {
+                        source.dropped();
+                        return Ok(());
+                    }
                 }
-                if self.room == 0 {
-                    source.dropped();
-                    return Ok(());
-                }
-                self.room -= 1;
-                self.tally.at_most_once += 1;
+                self.tally.at_most_once.add(load);
                 None
             }
             qos => {

@@ -78,9 +78,10 @@ mod tests {
     use crate::{
         receive::{
             ack::{Acknowledgement, Admission},
-            source::Intake,
+            source::{Load, Share},
         },
         spec::qos::QoS,
+        supervise::stop::Intake,
     };
 
     proptest! {
@@ -102,7 +103,7 @@ mod tests {
             let sink = Arc::clone(&released);
             let release = move |acks: &[Acknowledgement]| sink.lock().extend_from_slice(acks);
             let name = "plant".into();
-            let source = Source::new(7, name, Arc::default(), 1, Intake::default(), Box::new(release));
+            let source = Source::new(7, name, Arc::default(), Share::new(1, 1, 1), Intake::default(), Box::new(release));
             let (source, now) = (Arc::new(source), Instant::now());
             let mut collected = Collected::default();
             let mut packet_id = 0;
@@ -139,7 +140,7 @@ mod tests {
                 for ((message, (topic, payload, ack)), flag) in
                     messages.into_iter().zip(wanted).zip(flags)
                 {
-                    source.reserve(1, 1);
+                    source.reserve(Load::of(topic.len() + payload.len()), 1);
                     let message = message.take().unwrap();
                     prop_assert_eq!(message.topic(), topic);
                     prop_assert_eq!(message.payload(), &payload);

@@ -161,7 +161,8 @@ impl Message {
     /// It leaves the queue: from now on dropping it means that it was handled. `None` if the
     /// broker repeats it on the current connection, so that this copy need not be handled.
     pub(crate) fn take(mut self) -> Option<Self> {
-        self.source.taken(self.qos);
+        self.source
+            .taken(self.qos, self.topic.len() + self.payload.len());
         self.taken = true;
         let acks = &self.source.acks;
         if self.ticket.is_some_and(|ticket| acks.is_superseded(ticket)) {

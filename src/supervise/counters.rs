@@ -63,7 +63,8 @@ counters! {
     handled,
     /// Messages that no handler's filter matched.
     unmatched,
-    /// QoS 0 messages dropped because the client's share of the queue was full.
+    /// QoS 0 messages dropped because the client's share of the queue was full, in
+    /// messages or in bytes.
     dropped,
     /// Messages that arrived after the client had been told to stop, and are not counted as
     /// received: dropped at QoS 0; at QoS 1 and 2 not acknowledged, so that a broker that keeps the

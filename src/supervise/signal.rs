@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn ignored_signals_are_read_from_the_status() {
-        let status = "SigBlk:\t0000000000000002\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000004\n";
+        let status =
+            "SigBlk:\t0000000000000002\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000004\n";
         assert_eq!(ignored(status), 0x1001);
         assert_eq!(ignored(""), 0);
     }

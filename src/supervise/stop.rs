@@ -1,11 +1,31 @@
 //! The stop signal: raised once, seen by everybody, and it ends every pause at once.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex};
+
+/// Whether a client takes messages from its broker. Closed for good when it is told to stop: what
+/// arrives later is neither delivered nor acknowledged.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Intake(Arc<AtomicBool>);
+
+impl Intake {
+    pub(crate) fn close(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Relaxed: a network thread that sees it late delivers a few messages more. Nothing depends on
+    /// that, because workers say themselves when they handle no more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// A flag that can be waited on.
 #[derive(Debug, Default)]

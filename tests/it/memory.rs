@@ -10,7 +10,7 @@ use mqtt_fleet::{ClientSpec, Fleet, FleetBuilder, OutboxOverflow, PublishErrorKi
 use parking_lot::Mutex;
 
 use crate::support::proc::{alone, resident_bytes, wait_until};
-use crate::support::receiving::{PATIENCE, subscribed, tireless};
+use crate::support::receiving::{PATIENCE, gate, subscribed, tireless};
 
 const PUBLISHERS: usize = 10;
 /// Calls of each publisher, and how large their messages are: 200 MB in all.
@@ -168,5 +168,44 @@ fn a_kept_payload_keeps_nothing_else() {
             came.sum()
         };
         assert!(kept(Fleet::builder(), pulled) < BOUND);
+    });
+}
+
+/// Fails when what waits for a handler that is stuck is bounded by its number alone: at the default of 65,536
+/// messages, the 300 MB that are sent here would all wait.
+#[test]
+fn a_flood_of_large_messages_is_bounded_by_default() {
+    const MESSAGES: u64 = 6_000;
+    /// Twice the 64 MiB: a message keeps the buffer that it was read into.
+    const BOUND: u64 = 128 * 1024 * 1024;
+    let test = "memory::a_flood_of_large_messages_is_bounded_by_default";
+    alone(test, || {
+        let payload = Bytes::from(vec![b'x'; 50_000]);
+        let broker = TestBroker::start().unwrap();
+        broker.record(false);
+        let (mut gate, door) = gate();
+        let spec = ClientSpec::new("plant", broker.url()).subscribe("t", QoS::AtMostOnce);
+        let builder = Fleet::builder().client(spec).workers(1);
+        let fleet = subscribed(builder.on_message("t", move |message, _| {
+            door.pass(message);
+            Ok(())
+        }));
+        let before = resident_bytes();
+        let stats = || fleet.client("plant").unwrap().stats();
+        for sent in 1..=MESSAGES {
+            let published = broker.publish("t", QoS::AtMostOnce, false, payload.clone());
+            published.unwrap();
+            // What waits in the broker of this process is memory too.
+            if sent % 100 == 0 {
+                wait_until("they have come", PATIENCE, || stats().received == sent);
+            }
+        }
+        let growth = resident_bytes().saturating_sub(before);
+        println!("{} MiB, {} dropped", growth / 1024 / 1024, stats().dropped);
+        assert!(growth < BOUND, "{} MiB", growth / 1024 / 1024);
+        // 64 MiB by 50,048 bytes, and the one in the handler.
+        assert_eq!(stats().dropped, MESSAGES - 1_340 - 1);
+        gate.open();
+        fleet.stop(PATIENCE);
     });
 }

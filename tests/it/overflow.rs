@@ -231,3 +231,89 @@ fn qos_1_is_never_dropped() {
     let total = fleet.stop(STOP).total();
     assert_eq!((total.handled, total.dropped), (1_001, 2));
 }
+
+/// A payload whose message, with its topic, counts as 50,048 bytes.
+fn large() -> bytes::Bytes {
+    bytes::Bytes::from_static(&[b'x'; 50_000])
+}
+
+/// Fails when messages of QoS 0 that wait are bounded by their number only, when bytes that one client fills
+/// are missing to another, or when they are not given back.
+#[test]
+fn a_flood_of_large_messages_fills_bytes() {
+    for unordered in [false, true] {
+        let broker = TestBroker::start().unwrap();
+        broker.record(false);
+        let (mut gate, door) = gate();
+        let builder = Fleet::builder()
+            .client(ClientSpec::new("loud", broker.url()).subscribe("loud/#", QoS::AtMostOnce))
+            .client(ClientSpec::new("quiet", broker.url()).subscribe("quiet", QoS::AtMostOnce))
+            // A MiB for each: 20 of the messages.
+            .queue_bytes(2 * 1024 * 1024)
+            .workers(1)
+            .on_message("loud/first", move |message, _clients| {
+                door.pass(message);
+                Ok(())
+            })
+            .on_message("#", |_message, _clients| Ok(()));
+        let fleet = subscribed(match unordered {
+            true => builder.unordered(),
+            false => builder,
+        });
+        let stats = |client: &str| fleet.client(client).unwrap().stats();
+        let publish = |topic: &str, payload| {
+            broker
+                .publish(topic, QoS::AtMostOnce, false, payload)
+                .unwrap();
+        };
+        let flood = |round: u64| {
+            publish("loud/first", numbered(1));
+            gate.wait_for_one();
+            for _ in 0..100 {
+                publish("loud/more", large());
+            }
+            let came = || stats("loud").received == round * 101;
+            wait_until("the flood has come", PATIENCE, came);
+            assert_eq!(stats("loud").dropped, round * 80);
+        };
+        flood(1);
+        for _ in 0..20 {
+            publish("quiet", large());
+        }
+        wait_until("the quiet ones have come", PATIENCE, || {
+            stats("quiet").received == 20
+        });
+        assert_eq!(stats("quiet").dropped, 0);
+        gate.let_one_pass();
+        wait_until("all are handled", PATIENCE, || {
+            stats("loud").handled + stats("quiet").handled == 21 + 20
+        });
+        flood(2);
+        gate.open();
+        let report = fleet.stop(STOP);
+        let loud = report.client("loud").unwrap().stats();
+        assert_eq!((loud.handled, loud.dropped), (42, 160), "{unordered}");
+    }
+}
+
+/// Fails when a program that takes messages itself has no bound in bytes, or when a message that is larger
+/// than the share never finds a place.
+#[test]
+fn a_message_larger_than_the_share_is_taken_alone() {
+    let broker = TestBroker::start().unwrap();
+    let spec = ClientSpec::new("pull", broker.url()).subscribe("#", QoS::AtMostOnce);
+    let fleet = subscribed(Fleet::builder().client(spec).queue_bytes(1));
+    let stats = || fleet.client("pull").unwrap().stats();
+    for round in 1..=3 {
+        for _ in 0..5 {
+            broker
+                .publish("t", QoS::AtMostOnce, false, large())
+                .unwrap();
+        }
+        wait_until("all have come", PATIENCE, || stats().received == round * 5);
+        assert_eq!(stats().dropped, round * 4);
+        let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+        assert_eq!(message.payload(), &large());
+        assert!(fleet.messages().is_empty());
+    }
+}

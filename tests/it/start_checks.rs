@@ -109,6 +109,7 @@ fn so_is_a_setting_of_the_fleet() {
             builder().on_message("a/#/b", |_message, _clients| Ok(())),
         ),
         ("queue_capacity", builder().queue_capacity(0)),
+        ("queue_bytes", builder().queue_bytes(0)),
         ("connect_rate", builder().connect_rate(0)),
         ("publishers", builder().publishers(0)),
         ("stack_size", builder().stack_size(1_024)),

@@ -43,7 +43,9 @@ pub(crate) fn run(job: &Job) -> Result<()> {
     if job.share > 0 {
         // A quarter more than the source sends at most: what is counted still waits to be dropped.
         let capacity = job.share.saturating_mul(job.clients as u64) / 4 * 5;
-        builder = builder.queue_capacity(usize::try_from(capacity)?.max(job.clients));
+        builder = builder
+            .queue_capacity(usize::try_from(capacity)?.max(job.clients))
+            .queue_bytes(usize::MAX);
     }
     let fleet = builder.start()?;
     fleet.wait_subscribed(Duration::from_secs(30))?;

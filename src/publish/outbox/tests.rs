@@ -81,7 +81,7 @@ fn settle(outbox: &Outbox, steps: Vec<Progress>) -> Option<Vec<(Item, Option<Stu
     let (mut progress, mut batch) = (steps, Batch::default());
     match outbox.settle(&mut progress, &mut batch) {
         Settled::Ready => Some(feed(&mut batch)),
-        Settled::Closed => None,
+        Settled::Closed | Settled::Finished => None,
         Settled::Outgrown(_) => panic!("the windows of these tests are small"),
         Settled::Born { .. } => panic!("no birth message waits in these tests"),
     }
