@@ -13,8 +13,11 @@ use crate::{
     publish::{
         batch::Batch,
         message::Progress,
-        outbox::{moment::Moments, network_side::Settled},
-        receipt::{Delivery, ReceiptError},
+        outbox::{
+            moment::Moments,
+            network_side::{Backlog, Settled},
+        },
+        receipt::{Delivery, FailedCause, ReceiptError},
     },
     spec::qos::QoS,
     supervise::thread::Thread,
@@ -85,6 +88,36 @@ fn settle(outbox: &Outbox, steps: Vec<Progress>) -> Option<Vec<(Item, Option<Stu
         Settled::Outgrown(_) => panic!("the windows of these tests are small"),
         Settled::Born { .. } => panic!("no birth message waits in these tests"),
     }
+}
+
+/// Fails when a client that is stopped between the loss of its connection and what was seen on it ends messages
+/// otherwise than they have ended.
+#[test]
+fn what_was_seen_before_a_loss_counts_whenever_the_client_is_stopped() {
+    let (outbox, heard) = outbox(settings(10, 10));
+    outbox.connected(false, None);
+    settle(&outbox, Vec::new()).unwrap();
+    let acknowledged = offer(&outbox, "acknowledged", QoS::AtLeastOnce);
+    assert_eq!(bell(&heard), "acknowledged");
+    settle(&outbox, vec![Progress::Written { packet_id: 1 }]).unwrap();
+    let written = offer(&outbox, "written", QoS::AtLeastOnce);
+    assert_eq!(bell(&heard), "written");
+    let waiting = offer(&outbox, "waiting", QoS::AtLeastOnce);
+    // Seen, and not told yet.
+    let mut progress = vec![
+        Progress::Written { packet_id: 2 },
+        Progress::Acknowledged { packet_id: 1 },
+    ];
+    outbox.lost();
+    outbox.close();
+    assert_eq!(acknowledged.try_result(), None, "nobody knows yet");
+    outbox.disconnected(&mut progress, &mut Batch::default(), Backlog::default);
+    outbox.end();
+    assert_eq!(acknowledged.try_result(), Some(Ok(Delivery::Acknowledged)));
+    let not_acknowledged = ReceiptError::Failed(FailedCause::NotAcknowledged);
+    assert_eq!(written.try_result(), Some(Err(not_acknowledged)));
+    assert_eq!(waiting.try_result(), Some(Err(ReceiptError::Unsent)));
+    assert!(outbox.ledger().balances());
 }
 
 #[test]
