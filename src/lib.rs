@@ -75,7 +75,7 @@
 //! # Many clients of one kind
 //!
 //! [`ClientSpec`] is data that can be cloned. [`ClientSpec::times`] makes a template of it: `{i}` and
-//! `{name}` are filled in, in client ids, topics and filters; [`Copies::shard`] takes this machine's
+//! `{name}` are filled in, in every text of the spec; [`Copies::shard`] takes this machine's
 //! part. With the feature `files`, `SpecFile` reads specs, templates included.
 //!
 //! [`ClientSpec::publish_every`] gives each copy a pub function with state of its own, called while
@@ -231,11 +231,15 @@
 //!
 //! * ERROR: a client ended that nobody stopped, a function of yours panicked, or a stop had to
 //!   abandon a thread
-//! * WARN: a failed attempt, a loss, a refused subscription, an error of a handler or pub
-//!   function, the first QoS 0 message of a client that was dropped and every 1,000th after it
-//! * INFO: start and stop of a fleet
+//! * WARN: a failed attempt, a loss, a subscription that is refused or granted with less than asked
+//!   for, an error of a handler or pub function, QoS 0 messages that were dropped on receipt
+//! * INFO: start and stop of a fleet, the end of an outage
 //! * DEBUG: a connect, the end of a client that was stopped
 //! * TRACE: nothing
+//!
+//! Lines that repeat are thinned: of each client and kind the 1st, 2nd, 4th, 8th … is written, and of
+//! all clients five a minute, with a line that counts the others. What is new is always written
+//! (`docs/OPERATIONS.md` has the rules).
 //!
 //! No payload and no password is logged; client names, brokers, topics and the texts of your
 //! errors are. rumqttc logs too, under `rumqttc`: with `RUST_LOG=mqtt_fleet=debug` and the like

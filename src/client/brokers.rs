@@ -5,7 +5,11 @@ use crate::{
         password,
         resolve::{Hop, Resolver},
     },
-    spec::{address::Address, credentials::Credentials, settings::Settings},
+    spec::{
+        address::Address,
+        credentials::{Credentials, check_login},
+        settings::Settings,
+    },
     supervise::{cause::Cause, panic::caught},
 };
 
@@ -89,12 +93,15 @@ impl Brokers {
             Credentials::Fixed { username, password } => {
                 Ok(Some((username.clone(), password.clone())))
             }
-            Credentials::Stored { username, place } => match password::read(place) {
+            Credentials::Stored { username, place } => match password::read(username, place) {
                 Ok(password) => Ok(Some((username.clone(), password))),
                 Err(message) => Err(no_credentials(message)),
             },
             Credentials::Asked(ask) => match caught(|| ask()) {
-                Ok(Ok(login)) => Ok(Some(login)),
+                Ok(Ok((username, password))) => match check_login(&username, &password) {
+                    Ok(()) => Ok(Some((username, password))),
+                    Err(problem) => Err(no_credentials(problem.to_owned())),
+                },
                 Ok(Err(error)) => Err(no_credentials(error.to_string())),
                 Err(panic) => Err(no_credentials(panic)),
             },

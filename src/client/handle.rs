@@ -33,6 +33,7 @@ use crate::{
         cause::Cause,
         counters::{Counters, Stats},
         ledger::Ledger,
+        log_lines::{ClientLog, FleetLog},
         outcome::{Failure, Outcome},
         refusals,
         state::ClientState,
@@ -79,12 +80,20 @@ pub(crate) struct Core {
     finish_within: Duration,
     pub(crate) max_packet_size: usize,
     pub(crate) on_lowered: OnLowered,
+    pub(crate) log: Arc<ClientLog>,
 }
 
 impl Core {
-    pub(crate) fn new(settings: &Settings, status: Status, finish_within: Duration) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        status: Status,
+        finish_within: Duration,
+        log: &Arc<FleetLog>,
+    ) -> Self {
+        let name: Arc<str> = settings.name.as_str().into();
         Self {
-            name: settings.name.as_str().into(),
+            log: Arc::new(ClientLog::new(Arc::clone(&name), Arc::clone(log))),
+            name,
             client_id: settings.client_id.clone().unwrap_or_default(),
             status,
             outbox: Outbox::new(settings.outbox.clone()),

@@ -9,7 +9,10 @@ use crate::{
     publish::{batch::Batch, outbox::moment::Moments},
     receive::dispatch::Dispatch,
     spec::{retry::Attempts, settings::Settings},
-    supervise::{outcome::Outcome, pace::Pacer, panic::caught, state::ClientState},
+    supervise::{
+        log_lines::what, outcome::Outcome, pace::Pacer, panic::caught, state::ClientState,
+        thinning::About,
+    },
 };
 
 /// What a client's thread is given, before it has a connection.
@@ -38,11 +41,18 @@ impl Life {
         core.outbox.end();
         match &outcome {
             Outcome::Stopped => log::debug!("client {}: {outcome}", core.name),
-            _ => log::error!(
-                "client {} at {} ended: {outcome}",
-                core.name,
-                core.status.broker()
-            ),
+            _ => {
+                let (broker, text) = (core.status.broker(), outcome.to_string());
+                let about = About {
+                    what: what::ENDED,
+                    place: broker,
+                    text: &text,
+                };
+                core.log.error(
+                    &about,
+                    format_args!("client {} at {broker} ended: {text}", core.name),
+                );
+            }
         }
         core.status.set(ClientState::Ended { outcome });
     }
@@ -88,6 +98,7 @@ impl Life {
             ending: None,
             on_first_connect: self.on_first_connect,
             answered: false,
+            outage: None,
         }))
     }
 

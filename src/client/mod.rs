@@ -14,6 +14,7 @@ pub(crate) mod link;
 pub(crate) mod network;
 pub(crate) mod next;
 pub(crate) mod password;
+mod read;
 pub(crate) mod resolve;
 pub(crate) mod spec;
 pub(crate) mod subscriptions;

@@ -57,8 +57,12 @@ impl Clone for Periodic {
 /// Nothing is checked and nothing runs before [`FleetBuilder::start`](crate::FleetBuilder::start),
 /// which checks everything and names the client and the field of what is wrong.
 ///
-/// `{name}` in the client id, in filters and in the topics of will and birth becomes the client's
-/// name; [`ClientSpec::times`] fills `{i}`. `Debug` shows no password and no payload.
+/// `{name}` becomes the client's name in every text: client id, filters, user name and password, names of
+/// files and of environment variables, the texts of [`Tls`], and the topics and payloads of will and birth (a
+/// payload that is not UTF-8 stays as it is). [`ClientSpec::times`] fills `{i}` in the same places and in the
+/// name. `{{i}}` and `{{name}}` stand for `{i}` and `{name}` themselves, such as in a password; all other braces
+/// are what they are. URLs have no placeholders, and one with them is refused; what a password file or
+/// [`ClientSpec::credentials_with`] gives is sent as it is. `Debug` shows no password and no payload.
 ///
 /// ```
 /// use std::time::Duration;
@@ -162,6 +166,10 @@ impl ClientSpec {
     }
 
     /// User name and password. Defaults to those of the broker's URL, else to none.
+    ///
+    /// Each has at most 65,535 bytes, and the user name no null character (section 3.1.3.4); a password needs a
+    /// user name that is not empty. The start refuses others. Both are filled in where they hold `{i}` or
+    /// `{name}`: write `{{i}}` for a password that has these characters.
     #[must_use]
     pub fn credentials(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
         self.settings.credentials = Credentials::Fixed {
@@ -172,7 +180,8 @@ impl ClientSpec {
     }
 
     /// User name, and a password that is in an environment variable: read at the start, which
-    /// refuses one that is not set, and again before each attempt. Defaults to none.
+    /// refuses one that is not set or empty, and again before each attempt. Bounds as for
+    /// [`ClientSpec::credentials`]. Defaults to none.
     #[must_use]
     pub fn password_env(
         mut self,
@@ -186,9 +195,9 @@ impl ClientSpec {
         self
     }
 
-    /// User name, and a password that is all that a file holds, but for the end of its last line:
-    /// read at the start, which refuses a file that can't be read, and again before each attempt.
-    /// Defaults to none.
+    /// User name, and a password that is all that a file holds, but for the end of its last line and a byte
+    /// order mark in front: read at the start, which refuses a file that can't be read, is empty or is not
+    /// UTF-8, and again before each attempt. Bounds as for [`ClientSpec::credentials`]. Defaults to none.
     #[must_use]
     pub fn password_file(mut self, username: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         self.settings.credentials = Credentials::Stored {
@@ -200,7 +209,7 @@ impl ClientSpec {
 
     /// A function that is asked for user name and password before each attempt, for tokens that
     /// expire. It runs on the client's thread and may block; an error or a panic is a failed
-    /// attempt. Defaults to none.
+    /// attempt, and so is an answer beyond the bounds of [`ClientSpec::credentials`]. Defaults to none.
     #[must_use]
     pub fn credentials_with(
         mut self,
@@ -372,8 +381,8 @@ impl ClientSpec {
         self
     }
 
-    /// Makes this spec a template: `n` copies, with `{i}` from 0 to n-1 filled in. The name needs
-    /// it, or the copies would share one. [`Copies::shard`] divides them among machines.
+    /// Makes this spec a template: `n` copies, with `{i}` from 0 to n-1 filled in, in every text of the spec
+    /// and in the filters of its handlers. The name needs it, or the copies would share one. [`Copies::shard`] divides them among machines.
     pub fn times(self, n: usize) -> Copies {
         Copies {
             spec: self,

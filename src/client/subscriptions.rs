@@ -230,13 +230,6 @@ impl Subscriptions {
         Some(shortfalls)
     }
 
-    /// Whether messages of QoS 2 can come.
-    pub(crate) fn any_exactly_once(&self) -> bool {
-        self.wanted
-            .iter()
-            .any(|wanted| wanted.qos == QoS::ExactlyOnce)
-    }
-
     /// Whether every wanted filter has its answer.
     pub(crate) fn all_answered(&self) -> bool {
         self.unanswered.is_empty()

@@ -18,6 +18,7 @@ use crate::{
         credentials::{Credentials, PasswordPlace},
         qos::QoS,
         settings::{Session, Settings},
+        template,
         tls::TlsError,
         topic::{check_filter, check_topic},
     },
@@ -44,7 +45,7 @@ pub(crate) fn check(builder: &FleetBuilder) -> Result<Vec<ClientSpec>, StartErro
         check_identity(&spec.settings).map_err(fault)?;
         let mut spec = spec.clone();
         for (filter, _) in &mut spec.handlers {
-            *filter = crate::spec::template::name(filter, &spec.settings.name);
+            *filter = template::name(filter, &spec.settings.name);
         }
         spec.settings = spec.settings.named(run);
         check_data(&spec.settings).map_err(fault)?;
@@ -83,6 +84,10 @@ pub(crate) fn check(builder: &FleetBuilder) -> Result<Vec<ClientSpec>, StartErro
 fn check_fleet(builder: &FleetBuilder) -> Checked {
     for (filter, _) in &builder.handlers {
         at("on_message", check_filter(filter))?;
+        if template::has_name(filter) || template::has_number(filter) {
+            let problem = "a handler of the fleet has no {i} and no {name}: write '+', or attach it to the client";
+            return Err(("on_message", Problem::Text(problem)));
+        }
     }
     let handlers =
         !builder.handlers.is_empty() || builder.specs.iter().any(|spec| !spec.handlers.is_empty());
@@ -148,6 +153,10 @@ fn check_data(settings: &Settings) -> Checked {
     if name.is_empty() || name.contains('\0') {
         return Err(("name", Problem::Text("it is empty or has a null character")));
     }
+    if template::has_name(name) {
+        let problem = "{name} in it would stand for the name itself";
+        return Err(("name", Problem::Text(problem)));
+    }
     at("broker", settings.broker.address().map_err(Clone::clone))?;
     for broker in &settings.more_brokers {
         at("or_broker", broker.address().map_err(Clone::clone))?;
@@ -212,20 +221,34 @@ fn check_data(settings: &Settings) -> Checked {
             "at most max_packet_size",
         )?;
     }
-    check_password(&settings.credentials)?;
+    check_login(settings)?;
     check_numbers(settings)
 }
 
-/// Whether the password is where it is said to be: who mistypes the place learns it now.
-fn check_password(credentials: &Credentials) -> Checked {
-    let Credentials::Stored { place, .. } = credentials else {
-        return Ok(());
+/// Whether user names and passwords fit into CONNECT, and whether a password is where it is said to be, so that
+/// a wrong place is reported at start.
+fn check_login(settings: &Settings) -> Checked {
+    let (username, place) = match &settings.credentials {
+        Credentials::Stored { username, place } => (username, place),
+        // Those of the URLs are what the client logs in with.
+        Credentials::Anonymous => {
+            let fields = std::iter::once("broker").chain(std::iter::repeat("or_broker"));
+            for (field, broker) in fields.zip(settings.brokers()) {
+                at(field, broker.credentials.check().map_err(Problem::Text))?;
+            }
+            return Ok(());
+        }
+        given => return at("credentials", given.check().map_err(Problem::Text)),
     };
     let field = match place {
         PasswordPlace::Env(_) => "password_env",
         PasswordPlace::File(_) => "password_file",
     };
-    at(field, password::read(place).map_err(Problem::Password))
+    at(field, settings.credentials.check().map_err(Problem::Text))?;
+    at(
+        field,
+        password::read(username, place).map_err(Problem::Password),
+    )
 }
 
 fn check_numbers(settings: &Settings) -> Checked {

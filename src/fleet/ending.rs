@@ -20,6 +20,7 @@ use crate::{
     spec::outbox::OnLowered,
     supervise::{
         lateness::LatenessMeter,
+        log_lines::FleetLog,
         outcome::Outcome,
         report::{ClientReport, Report},
         state::ClientState,
@@ -56,6 +57,8 @@ pub(crate) struct Ending {
     /// The application takes the messages itself.
     is_pull: bool,
     stack_size: usize,
+    /// What its clients log; counts are written at the end.
+    log: Arc<FleetLog>,
     ends: Mutex<Ends>,
     /// Calls of `join`: one of them makes the stop that is asked for.
     joins: AtomicUsize,
@@ -129,6 +132,7 @@ impl Ending {
         is_pull: bool,
         deadline: Duration,
         stack_size: usize,
+        log: Arc<FleetLog>,
         ends: Ends,
     ) -> Arc<Self> {
         let ending = Arc::new(Self {
@@ -139,6 +143,7 @@ impl Ending {
             deadline,
             is_pull,
             stack_size,
+            log,
             ends: Mutex::new(ends),
             joins: AtomicUsize::new(0),
             stopper: Mutex::new(None),
@@ -228,6 +233,7 @@ impl Ending {
             stopper.join_until(times.end);
         }
         let report = self.report(&crew, abandoned);
+        self.log.finish();
         self.is_over.store(true, Ordering::SeqCst);
         match report.abandoned() {
             [] => log::info!("fleet stopped"),

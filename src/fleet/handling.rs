@@ -13,7 +13,12 @@ use crate::{
         message::Message,
         worker::StateCallback,
     },
-    supervise::{panic::caught, state::StateChange},
+    supervise::{
+        log_lines::{FleetLog, what},
+        panic::caught,
+        state::StateChange,
+        thinning::About,
+    },
 };
 
 /// Keeps the first failure of each client and does what the policy says.
@@ -40,12 +45,21 @@ pub(super) fn failure_sink(clients: &Clients, on_failure: OnFailure) -> FailureS
 }
 
 /// A state callback whose panic is logged and ends there.
-pub(super) fn guarded(callback: StateCallback) -> StateCallback {
+pub(super) fn guarded(callback: StateCallback, log: Arc<FleetLog>) -> StateCallback {
     Arc::new(move |change: &StateChange| {
         if let Err(panic) = caught(|| callback(change)) {
-            log::error!(
-                "the state callback panicked on {}: {panic}",
-                change.client()
+            let about = About {
+                what: what::STATE_CALLBACK,
+                place: "",
+                text: &panic,
+            };
+            log.error(
+                &change.client,
+                &about,
+                format_args!(
+                    "the state callback panicked on {}: {panic}",
+                    change.client()
+                ),
             );
         }
     })

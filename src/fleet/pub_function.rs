@@ -84,11 +84,11 @@ impl Caller {
         match panicked {
             true => {
                 core.counters.pub_panics.increment();
-                log::error!("{failure}");
+                core.log.error(&failure.about(), format_args!("{failure}"));
             }
             false => {
                 core.counters.pub_errors.increment();
-                log::warn!("{failure}");
+                core.log.warn(&failure.about(), format_args!("{failure}"));
             }
         }
         Err(failure)

@@ -34,6 +34,7 @@ use crate::{
     },
     supervise::{
         limits,
+        log_lines::FleetLog,
         pace::Pacer,
         state::{Announced, Announcer},
         status::Status,
@@ -55,10 +56,11 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
     })?;
 
     let announcer = Announcer::new(1 + usize::from(builder.on_state.is_some()), specs.len());
+    let log = Arc::new(FleetLog::new());
     let clients = Clients::new(
         specs
             .iter()
-            .map(|spec| client(spec, announcer.clone(), builder.stop_deadline))
+            .map(|spec| client(spec, announcer.clone(), builder.stop_deadline, &log))
             .collect(),
     );
     let Queue {
@@ -77,6 +79,7 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
             plan.workers == 0,
             builder.stop_deadline,
             builder.stack_size,
+            Arc::clone(&log),
             Ends {
                 publishing: Some(stopped),
                 intake: Some(intake),
@@ -86,6 +89,7 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
     );
 
     let failed = failure_sink(&clients, builder.on_failure);
+    let guarded = |callback| guarded(callback, Arc::clone(&log));
     let callback = builder.on_state.clone().map(guarded);
     let states = announcer.listener(1).zip(callback);
     let (worker_states, publisher_states) = match plan.workers {
@@ -127,14 +131,19 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
     Ok(fleet)
 }
 
-fn client(spec: &ClientSpec, announcer: Announcer, finish_within: Duration) -> Client {
+fn client(
+    spec: &ClientSpec,
+    announcer: Announcer,
+    finish_within: Duration,
+    log: &Arc<FleetLog>,
+) -> Client {
     let settings = &spec.settings;
     let brokers = settings
         .brokers()
         .map(|broker| broker.to_string().into())
         .collect();
     let status = Status::new(settings.name.as_str().into(), brokers, announcer);
-    Client::new(Arc::new(Core::new(settings, status, finish_within)))
+    Client::new(Arc::new(Core::new(settings, status, finish_within, log)))
 }
 
 fn start_workers(
@@ -245,8 +254,8 @@ fn source(index: usize, core: &Arc<Core>, share: Share) -> Source {
         }
     });
     let (name, counters) = (Arc::clone(&core.name), Arc::clone(&core.counters));
-    let intake = core.intake.clone();
-    Source::new(index, name, counters, share, intake, release)
+    let (intake, log) = (core.intake.clone(), Arc::clone(&core.log));
+    Source::new(index, name, counters, log, share, intake, release)
 }
 
 pub(crate) fn spawn(

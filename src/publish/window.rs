@@ -143,6 +143,11 @@ impl Window {
         self.ids - self.distance()
     }
 
+    /// The identifier that was used last.
+    pub(crate) fn last(&self) -> u16 {
+        self.last
+    }
+
     /// Another packet with an identifier was written.
     pub(crate) fn used(&mut self, packet_id: u16) {
         self.last = packet_id;

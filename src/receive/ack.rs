@@ -157,11 +157,6 @@ impl AckQueue {
         self.release_front(&mut inner);
     }
 
-    /// Whether any QoS 2 message is between PUBLISH and PUBREL.
-    pub(crate) fn any_exactly_once(&self) -> bool {
-        !self.inner.lock().exactly_once.is_empty()
-    }
-
     /// PUBREL: the broker has forgotten the message, and will use its identifier again.
     pub(crate) fn completed(&self, packet_id: u16) {
         self.inner.lock().exactly_once.remove(&packet_id);

@@ -56,6 +56,8 @@ pub(crate) struct Dispatch {
     now: Option<Instant>,
     /// How many messages of this wake-up will be acknowledged.
     to_acknowledge: usize,
+    /// Whether this wake-up has brought a QoS 0 message that found no place.
+    has_dropped: bool,
     tally: Tally,
     /// For what of QoS 0 there is room at the least. Workers make room all the time: looking for each message
     /// would cost both sides more than anything else here.
@@ -84,6 +86,7 @@ impl Dispatch {
                 .collect(),
             now: None,
             to_acknowledge: 0,
+            has_dropped: false,
             tally: Tally::default(),
             room: Room::default(),
         }
@@ -113,6 +116,7 @@ impl Dispatch {
                     self.room = source.room(self.tally.at_most_once, load);
                     if !self.room.take(load) {
                         source.dropped();
+                        self.has_dropped = true;
                         return Ok(());
                     }
                 }
@@ -167,6 +171,9 @@ impl Dispatch {
     /// The wake-up is over: what it brought goes into the queue. Says how many of its messages will be
     /// acknowledged.
     pub(crate) fn hand_over(&mut self) -> usize {
+        if mem::take(&mut self.has_dropped) {
+            self.source.tell_dropped();
+        }
         let Some(now) = self.now.take() else {
             return 0;
         };

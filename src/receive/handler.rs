@@ -143,11 +143,13 @@ impl Handling {
         match failure.panicked {
             true => {
                 source.counters.handler_panics.increment();
-                log::error!("{failure}");
+                source
+                    .log
+                    .error(&failure.about(), format_args!("{failure}"));
             }
             false => {
                 source.counters.handler_errors.increment();
-                log::warn!("{failure}");
+                source.log.warn(&failure.about(), format_args!("{failure}"));
             }
         }
         (self.failed)(source.index, failure.clone());

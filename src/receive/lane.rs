@@ -103,7 +103,8 @@ mod tests {
             let sink = Arc::clone(&released);
             let release = move |acks: &[Acknowledgement]| sink.lock().extend_from_slice(acks);
             let name = "plant".into();
-            let source = Source::new(7, name, Arc::default(), Share::new(1, 1, 1), Intake::default(), Box::new(release));
+            let log = Arc::default();
+            let source = Source::new(7, name, Arc::default(), log, Share::new(1, 1, 1), Intake::default(), Box::new(release));
             let (source, now) = (Arc::new(source), Instant::now());
             let mut collected = Collected::default();
             let mut packet_id = 0;

@@ -8,7 +8,12 @@ use std::sync::{
 use crate::{
     receive::ack::{AckQueue, MOST_UNACKNOWLEDGED, Release},
     spec::qos::QoS,
-    supervise::{counters::Counters, stop::Intake},
+    supervise::{
+        counters::Counters,
+        log_lines::{ClientLog, what},
+        stop::Intake,
+        thinning::About,
+    },
 };
 
 /// Bytes are counted in units of so many, rounded up.
@@ -83,6 +88,7 @@ pub(crate) struct Source {
     pub(crate) index: usize,
     pub(crate) name: Arc<str>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) log: Arc<ClientLog>,
     pub(crate) acks: AckQueue,
     pub(crate) intake: Intake,
     /// QoS 0 messages of this client that wait in the queue.
@@ -97,6 +103,7 @@ impl Source {
         index: usize,
         name: Arc<str>,
         counters: Arc<Counters>,
+        log: Arc<ClientLog>,
         share: Share,
         intake: Intake,
         release: Release,
@@ -105,6 +112,7 @@ impl Source {
             index,
             name,
             counters,
+            log,
             acks: AckQueue::new(release),
             intake,
             waiting: AtomicU64::new(0),
@@ -148,15 +156,24 @@ impl Source {
     /// A QoS 0 message came that finds no place.
     pub(crate) fn dropped(&self) {
         self.counters.received.increment();
-        let dropped = &self.counters.dropped;
-        dropped.increment();
-        if dropped.get() % 1_000 == 1 {
-            log::warn!(
+        self.counters.dropped.increment();
+    }
+
+    /// A wake-up has brought messages that found no place.
+    pub(crate) fn tell_dropped(&self) {
+        let about = About {
+            what: what::QUEUE_FULL,
+            place: "",
+            text: "",
+        };
+        self.log.warn(
+            &about,
+            format_args!(
                 "client {}: its share of the queue is full, {} QoS 0 messages dropped",
                 self.name,
-                dropped.get(),
-            );
-        }
+                self.counters.dropped.get(),
+            ),
+        );
     }
 
     /// A message of so many bytes was taken out of the queue.
@@ -181,6 +198,7 @@ mod tests {
         Source::new(
             0,
             "a".into(),
+            Arc::default(),
             Arc::default(),
             share,
             Intake::default(),

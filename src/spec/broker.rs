@@ -169,6 +169,14 @@ impl Broker {
         self.parsed.as_ref().err()
     }
 
+    /// The same with the texts of its credentials filled in.
+    pub(crate) fn filled(&self, fill: impl Fn(&str) -> String) -> Self {
+        Self {
+            parsed: self.parsed.clone(),
+            credentials: self.credentials.filled(fill),
+        }
+    }
+
     pub(crate) fn address(&self) -> Result<&Address, &BrokerError> {
         self.parsed.as_ref()
     }

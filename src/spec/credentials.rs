@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt, path::PathBuf, sync::Arc};
 
+use crate::spec::template;
+
 /// What [`Credentials::Asked`] calls.
 pub(crate) type AskCredentials =
     Arc<dyn Fn() -> Result<(String, String), Box<dyn Error + Send + Sync>> + Send + Sync>;
@@ -30,7 +32,59 @@ pub(crate) enum PasswordPlace {
     File(PathBuf),
 }
 
+/// What fits the length field of a text in CONNECT.
+const LONGEST: usize = u16::MAX as usize;
+
+/// What makes a user name and a password unfit for CONNECT, without a part of them.
+pub(crate) fn check_login(username: &str, password: &str) -> Result<(), &'static str> {
+    if username.is_empty() && !password.is_empty() {
+        // MQTT 3.1.1 would allow an empty one; rumqttc leaves it out and sends the password alone, which no
+        // packet may have [MQTT-3.1.2-22].
+        return Err("a password needs a user name, and that is empty");
+    }
+    if username.len() > LONGEST {
+        return Err("the user name is longer than 65,535 bytes");
+    }
+    if username.contains('\0') {
+        return Err(
+            "the user name has a null character, which no text of MQTT may have [MQTT-1.5.3-2]",
+        );
+    }
+    if password.len() > LONGEST {
+        return Err("the password is longer than 65,535 bytes");
+    }
+    Ok(())
+}
+
 impl Credentials {
+    /// What is wrong with what is known of them now.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        match self {
+            Self::Anonymous | Self::Asked(_) => Ok(()),
+            Self::Fixed { username, password } => check_login(username, password),
+            // There is a password; what it is, is seen when it is read.
+            Self::Stored { username, .. } => check_login(username, "?"),
+        }
+    }
+
+    /// With all of its texts filled in.
+    pub(crate) fn filled(&self, fill: impl Fn(&str) -> String) -> Self {
+        match self {
+            Self::Anonymous | Self::Asked(_) => self.clone(),
+            Self::Fixed { username, password } => Self::Fixed {
+                username: fill(username),
+                password: fill(password),
+            },
+            Self::Stored { username, place } => Self::Stored {
+                username: fill(username),
+                place: match place {
+                    PasswordPlace::Env(variable) => PasswordPlace::Env(fill(variable)),
+                    PasswordPlace::File(path) => PasswordPlace::File(template::path(path, fill)),
+                },
+            },
+        }
+    }
+
     /// The file that the password is in.
     #[cfg(feature = "files")]
     pub(crate) fn file(&mut self) -> Option<&mut PathBuf> {

@@ -133,19 +133,49 @@ impl Settings {
         settings
     }
 
+    /// With all of its texts filled in. URLs have no placeholders, only the credentials that they carry.
     fn fill(&self, name: String, fill: impl Fn(&str) -> String) -> Self {
+        // Field by field, and no `..`: a new one has to say here whether it is a text.
+        let Self {
+            name: _,
+            broker,
+            more_brokers,
+            tls,
+            client_id,
+            keep_alive: _,
+            session: _,
+            credentials,
+            will,
+            birth,
+            subscriptions,
+            retry: _,
+            connect_timeout: _,
+            max_packet_size: _,
+            outbox: _,
+            refused_subscription: _,
+            lowered_subscription: _,
+        } = self;
         let mut filled = self.clone();
         filled.name = name;
-        filled.client_id = self.client_id.as_deref().map(&fill);
-        for (filter, _) in &mut filled.subscriptions {
-            *filter = fill(filter);
-        }
-        if let Some(will) = &mut filled.will {
-            will.topic = fill(&will.topic);
-        }
-        if let Some(birth) = &mut filled.birth {
-            birth.topic = fill(&birth.topic);
-        }
+        filled.broker = broker.filled(&fill);
+        filled.more_brokers = more_brokers.iter().map(|it| it.filled(&fill)).collect();
+        filled.tls = tls.as_ref().map(|tls| tls.filled(&fill));
+        filled.client_id = client_id.as_deref().map(&fill);
+        filled.credentials = credentials.filled(&fill);
+        filled.subscriptions = subscriptions
+            .iter()
+            .map(|(filter, qos)| (fill(filter), *qos))
+            .collect();
+        filled.will = will.as_ref().map(|will| Will {
+            topic: fill(&will.topic),
+            payload: template::payload(&will.payload, &fill),
+            ..will.clone()
+        });
+        filled.birth = birth.as_ref().map(|birth| Birth {
+            topic: fill(&birth.topic),
+            payload: template::payload(&birth.payload, &fill),
+            ..birth.clone()
+        });
         filled
     }
 }

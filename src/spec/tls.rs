@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::spec::template;
+
 /// Whose certificates are trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Roots {
@@ -44,7 +46,14 @@ impl Tls {
     }
 
     /// Trusts the certificates in this file and no others: PEM, one or more, all of which must be
-    /// readable.
+    /// readable. A file may also be DER of one certificate.
+    ///
+    /// A broker that shows exactly one of these certificates is trusted by that, also if it is one of
+    /// an authority, as `openssl req -x509` makes them: self-signed certificates work. Its names and its
+    /// dates are checked all the same.
+    ///
+    /// The key of a broker, and of an authority, is RSA of 2,048 to 8,192 bits, P-256, P-384 or Ed25519: rustls
+    /// with ring checks no signature of P-521.
     pub fn ca_file(path: impl Into<PathBuf>) -> Self {
         Self::trusting(Roots::File(path.into()))
     }
@@ -60,7 +69,11 @@ impl Tls {
 
     /// What the client shows to a broker that asks for a certificate: a PEM file with the client's
     /// certificate, followed by those of intermediate authorities, and a PEM file with its private
-    /// key (PKCS#8, PKCS#1 or SEC1, not encrypted). Defaults to none.
+    /// key (PKCS#8, PKCS#1 or SEC1, not encrypted). Each may also be DER, and the lines of PEM may be
+    /// joined by spaces or by `\n` in two characters, as secrets in environment variables are. The key is
+    /// RSA of 2,048 to 4,096 bits, P-256, P-384 or Ed25519; P-521 is refused at the start. The
+    /// start checks that key and certificate belong together; whether the certificate is good, also one of
+    /// version 1 of X.509, is for the broker to judge. Defaults to none.
     pub fn client_certificate(
         mut self,
         certificate: impl Into<PathBuf>,
@@ -86,6 +99,28 @@ impl Tls {
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self
+    }
+
+    /// With all of its texts filled in.
+    pub(crate) fn filled(&self, fill: impl Fn(&str) -> String) -> Self {
+        let Self {
+            roots,
+            identity,
+            alpn,
+            server_name,
+        } = self;
+        let path = |path: &PathBuf| template::path(path, &fill);
+        Self {
+            roots: match roots {
+                Roots::System => Roots::System,
+                Roots::File(file) => Roots::File(path(file)),
+            },
+            identity: identity
+                .as_ref()
+                .map(|(certificate, key)| (path(certificate), path(key))),
+            alpn: alpn.iter().map(|protocol| fill(protocol)).collect(),
+            server_name: server_name.as_deref().map(&fill),
+        }
     }
 
     /// The file of those that are trusted, unless it is the system's choice.
@@ -122,7 +157,7 @@ impl Default for Tls {
 /// use mqtt_fleet::TlsError;
 ///
 /// let error = TlsError::NoKey { file: "/etc/plant/gw.key".into() };
-/// assert_eq!(error.to_string(), "/etc/plant/gw.key has no private key in PEM that is not encrypted");
+/// assert_eq!(error.to_string(), "/etc/plant/gw.key has no private key, neither in PEM nor in DER");
 /// ```
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -140,8 +175,8 @@ pub enum TlsError {
         /// The operating system's text.
         message: String,
     },
-    /// A file is not PEM, or a certificate in it is none.
-    #[error("{} has a certificate that can't be used: {message}", file.display())]
+    /// A certificate in a file is damaged, or the file has something else instead.
+    #[error("{} can't be used as a certificate: {message}", file.display())]
     Certificate {
         /// The file.
         file: PathBuf,
@@ -149,18 +184,36 @@ pub enum TlsError {
         message: String,
     },
     /// A file has no certificate.
-    #[error("{} has no certificate in PEM", file.display())]
+    #[error("{} has no certificate, neither in PEM nor in DER", file.display())]
     NoCertificate {
         /// The file.
         file: PathBuf,
     },
-    /// A file has no private key, or an encrypted one.
-    #[error("{} has no private key in PEM that is not encrypted", file.display())]
+    /// A file has no private key.
+    #[error("{} has no private key, neither in PEM nor in DER", file.display())]
     NoKey {
         /// The file.
         file: PathBuf,
     },
-    /// The key is of an unknown kind or not that of the certificate.
+    /// A private key takes a passphrase, which nobody is there to type.
+    #[error(
+        "the private key in {} is encrypted: `openssl pkey -in FILE -out NEW` asks for its passphrase and \
+         writes it without; let only the program's user read the new file",
+        file.display()
+    )]
+    EncryptedKey {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A private key is damaged, of a kind that can't be used, or the file has something else instead.
+    #[error("{} can't be used as a private key: {message}", file.display())]
+    Key {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The key is not that of the certificate.
     #[error("the key in {} can't be used for the certificate in {}: {message}", key.display(), certificate.display())]
     Identity {
         /// The file of the certificate.

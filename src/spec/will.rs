@@ -9,7 +9,7 @@ use crate::spec::qos::QoS;
 /// The message that the broker publishes when the client is lost (section 3.1.2.5).
 ///
 /// A client that is stopped sends DISCONNECT, and the broker discards the will [MQTT-3.14.4-3].
-/// `{i}` and `{name}` in the topic are filled in. The quality of service defaults to 0, retain to
+/// `{i}` and `{name}` in the topic, and in a payload that is UTF-8, are filled in. The quality of service defaults to 0, retain to
 /// false. The payload holds at most 65,535 bytes: its length field has two.
 ///
 /// ```

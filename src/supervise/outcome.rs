@@ -6,7 +6,9 @@ use crate::{
     spec::qos::QoS,
     supervise::{
         cause::{Cause, Refusal},
+        log_lines::what,
         state::ClientState,
+        thinning::About,
     },
 };
 
@@ -181,6 +183,19 @@ impl Failure {
     /// The text of the error or of the panic.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What a log line on it is about: the topics may be many.
+    pub(crate) fn about(&self) -> About<'_> {
+        About {
+            what: match self.kind {
+                FailureKind::Handler => what::HANDLER,
+                FailureKind::PubFunction => what::PUB_FUNCTION,
+                FailureKind::DeadLetter => what::DEAD_LETTER,
+            },
+            place: if self.panicked { "by panic" } else { "" },
+            text: &self.message,
+        }
     }
 
     /// Whether it panicked rather than returned an error.

@@ -18,8 +18,9 @@
 //! broker.cut_after_bytes_from("gw", 12); // in the middle of its first PUBLISH
 //! let gateway = ClientSpec::new("gw", broker.url()).client_id("gw");
 //! let fleet = Fleet::builder().client(gateway).start()?;
-//! fleet.client("gw")?.publish("plant/temp", QoS::AtLeastOnce, false, "21.5")?;
-//! broker.wait_for(|_| broker.published("plant/temp") == ["21.5"], limit)?;
+//! let receipt = fleet.client("gw")?.publish("plant/temp", QoS::AtLeastOnce, false, "21.5")?;
+//! receipt.wait_timeout(limit)?;
+//! assert_eq!(broker.published("plant/temp"), ["21.5"]);
 //! assert_eq!(broker.connects("gw"), 2);
 //! assert_eq!(fleet.stop(limit).exit_code(), 0);
 //! # Ok(())

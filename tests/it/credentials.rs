@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use mqtt_fleet::testing::TestBroker;
-use mqtt_fleet::{Cause, ClientSpec, Outcome, Refusal};
+use mqtt_fleet::{Cause, ClientSpec, Fleet, Outcome, Refusal};
 
 use crate::support::fleet::{PATIENCE, ended, outcome_of, quick_retry, spec, start};
 use crate::support::proc;
+use crate::support::scratch::scratch;
 
 /// Fails if the function is asked once and its answer kept: a token that expired would never be renewed.
 #[test]
@@ -149,4 +150,128 @@ fn a_name_without_address_is_tried_three_times() {
         panic!("{outcome:?}");
     };
     assert_eq!(host, "no-such-host.invalid");
+}
+
+/// What CONNECT can't carry, and how it is told.
+fn unfit() -> Vec<(String, String, &'static str)> {
+    let text = |text: &str| text.to_owned();
+    let (fits, long) = ("x".repeat(65_535), "x".repeat(65_536));
+    vec![
+        (text(""), text("password"), "needs a user name"),
+        (
+            long.clone(),
+            text("p"),
+            "user name is longer than 65,535 bytes",
+        ),
+        (text("user"), long, "password is longer than 65,535 bytes"),
+        (text("us\0er"), text("p"), "null character"),
+        (text("\0"), fits, "null character"),
+    ]
+}
+
+/// Fails when a user name or a password that CONNECT can't carry is taken at the start, from wherever it comes.
+#[test]
+fn what_connect_can_not_carry_is_refused_at_the_start() {
+    let refused = |spec: ClientSpec, field: &str, said: &str| {
+        let spec = spec.max_packet_size(1_000_000);
+        let error = Fleet::builder()
+            .client(spec)
+            .start()
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(&format!("{field}: ")), "{error}");
+        assert!(error.contains(said), "{error}");
+        assert!(error.len() < 300 && !error.contains('\0'), "{error}");
+    };
+    let plain = || ClientSpec::new("plant", "mqtt://127.0.0.1");
+    let encoded = |text: &str| text.replace('\0', "%00");
+    for (username, password, said) in unfit() {
+        refused(
+            plain().credentials(&*username, &*password),
+            "credentials",
+            said,
+        );
+        let url = format!("mqtt://{}:{}@h", encoded(&username), encoded(&password));
+        refused(ClientSpec::new("plant", &*url), "broker", said);
+        refused(plain().or_broker(&*url), "or_broker", said);
+        let file = scratch("password");
+        std::fs::write(&file, &password).unwrap();
+        let stored = plain().password_file(&*username, &file);
+        refused(stored, "password_file", said);
+        std::fs::remove_file(&file).unwrap();
+    }
+    // The longest ones fit, and a user name alone, and a null character in a password.
+    let broker = TestBroker::start().unwrap();
+    let (fits, none) = ("x".repeat(65_535), String::new());
+    let logins = [
+        (fits.clone(), fits),
+        ("user".to_owned(), none),
+        ("user".to_owned(), "a\0b".to_owned()),
+    ];
+    for (username, password) in logins {
+        let spec = spec("fits", &broker).credentials(username, password);
+        let fleet = start([spec.max_packet_size(1_000_000)]);
+        fleet.wait_connected(PATIENCE).unwrap();
+    }
+}
+
+/// Fails when such a login of the function reaches a broker: it would close on the packet, and nobody knew why.
+#[test]
+fn what_connect_can_not_carry_is_a_failed_attempt_at_run_time() {
+    for (username, password, said) in unfit() {
+        let broker = TestBroker::start().unwrap();
+        let ask = move || Ok((username.clone(), password.clone()));
+        let spec = spec("asked", &broker).max_packet_size(1_000_000);
+        let outcome = outcome_of(spec.credentials_with(ask));
+        let Outcome::RetriesExhausted {
+            attempts: 3,
+            last_error: Cause::Credentials { message },
+        } = &outcome
+        else {
+            panic!("{outcome:?}");
+        };
+        assert!(message.contains(said) && message.len() < 200, "{message}");
+        assert_eq!(broker.accepted(), 0);
+    }
+}
+
+/// Fails when a password's file is taken with a mark or a line end of its editor, or when one that can't be right
+/// is taken, or shown.
+#[test]
+fn a_password_file_may_come_from_any_editor() {
+    let file = scratch("password");
+    let broker = TestBroker::builder()
+        .login("user", "s3cr\u{e9}t")
+        .start()
+        .unwrap();
+    for text in [
+        "s3cr\u{e9}t",
+        "s3cr\u{e9}t\n",
+        "s3cr\u{e9}t\r\n",
+        "\u{feff}s3cr\u{e9}t\r\n",
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let fleet = start([spec("reads", &broker).password_file("user", &file)]);
+        fleet.wait_connected(PATIENCE).unwrap();
+    }
+    let utf16: Vec<u8> = "\u{feff}s3cret"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let broken: [(&[u8], &str); 5] = [
+        (b"", "it is empty"),
+        (b"\n", "it is empty"),
+        (b"s3cr\xe9t", "not UTF-8"),
+        (&utf16, "UTF-16"),
+        (&[b's'; 70_000], "larger than"),
+    ];
+    for (bytes, said) in broken {
+        std::fs::write(&file, bytes).unwrap();
+        let refused = spec("reads", &broker).password_file("user", &file);
+        let error = Fleet::builder().client(refused).start().unwrap_err();
+        let told = format!("{error} {error:?}");
+        assert!(told.contains(said), "{told}");
+        assert!(!told.contains("s3c") && !told.contains("sss"), "{told}");
+    }
+    std::fs::remove_file(&file).unwrap();
 }

@@ -24,6 +24,8 @@ mod drain_ends;
 mod drop_in;
 mod error_texts;
 mod failover;
+#[cfg(feature = "files")]
+mod file_secrets;
 mod floods;
 mod fuzz;
 mod gateway;
@@ -32,6 +34,7 @@ mod handlers_that_publish;
 mod hostile;
 mod isolation;
 mod lateness;
+mod log_lines;
 mod lowered_subscription;
 mod matrix_clock;
 mod matrix_connecting;
@@ -64,6 +67,7 @@ mod refusals;
 mod refused_subscription;
 mod report_problems;
 mod retry;
+mod rumqttc_contract;
 mod scale;
 mod scale_pace;
 mod secrets;
@@ -90,8 +94,12 @@ mod stop_under_traffic;
 mod subscriptions;
 mod support;
 mod support_works;
+#[cfg(feature = "files")]
+mod templates;
 mod tidy;
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_files;
 mod transports;
 mod traps;
 mod tutorial;

@@ -21,6 +21,15 @@ fn logged() -> Vec<(String, String)> {
                 lines.push((level.to_owned(), text.to_owned()));
             }
         }
+        // Those that are thinned: methods of the client's log or the fleet's.
+        for level in ["error", "warn", "info"] {
+            for (at, call) in text.match_indices(&format!(".{level}(")) {
+                let is_log = text[..at].trim_end().ends_with("log");
+                if let (true, Some(text)) = (is_log, text[at + call.len()..].split('"').nth(1)) {
+                    lines.push((level.to_owned(), text.to_owned()));
+                }
+            }
+        }
     }
     lines
 }

@@ -241,7 +241,7 @@ fn mistakes_in_toml_have_a_place() {
         "window = 70_000",
         (1, 10),
         "client[1].window",
-        "invalid value: integer `70000`",
+        "invalid value: this number, expected u16",
     );
     case(
         "client_id = 5",

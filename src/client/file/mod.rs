@@ -1,11 +1,14 @@
 //! Specs from a file: what it holds, with functions attached by name, for the builder to take.
 
-use std::{fs, path::Path, vec};
+use std::{io, path::Path, vec};
 
-use crate::client::{copies::Copies, file::error::SpecFileError, spec::ClientSpec};
+use crate::client::{
+    copies::Copies, file::error::SpecFileError, read::read_at_most, spec::ClientSpec,
+};
 
 pub(crate) mod error;
 mod parse;
+mod told;
 
 /// The clients that a TOML or JSON file describes (feature `files`).
 ///
@@ -79,7 +82,7 @@ impl SpecFile {
                 return Err(SpecFileError::Extension { path });
             }
         };
-        let text = fs::read_to_string(path).map_err(|source| SpecFileError::Read {
+        let text = read(path).map_err(|source| SpecFileError::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -152,6 +155,22 @@ impl SpecFile {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(Copies::name)
     }
+}
+
+/// The largest file of specs: a hundred thousand clients that are written one by one.
+const LARGEST: u64 = 64 * 1024 * 1024;
+
+/// The text of a file, with or without a byte order mark.
+fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = read_at_most(path, LARGEST)?;
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
+    }
+    // The error of `String` holds the text.
+    String::from_utf8(bytes).map_err(|_| {
+        let text = "it is not UTF-8 (editors of Windows may write UTF-16): save it as UTF-8";
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    })
 }
 
 impl IntoIterator for SpecFile {

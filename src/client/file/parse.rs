@@ -4,7 +4,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::client::{copies::Copies, file::error::SpecFileError};
+use crate::client::{
+    copies::Copies,
+    file::{error::SpecFileError, told::without_values},
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table with the list `client`")]
@@ -34,11 +37,17 @@ impl Fault {
             }
             key.push_str(field);
         }
+        let (problem, names_key) = without_values(message);
+        if !names_key {
+            // What stands where a key should be.
+            let end = key.rfind('.').unwrap_or_default();
+            key.truncate(end);
+        }
         Self {
             line,
             column,
             key,
-            problem: without_values(message),
+            problem,
         }
     }
 
@@ -93,17 +102,4 @@ fn position(text: &str, at: usize) -> (usize, usize) {
 
 fn quoted_after<'a>(message: &'a str, beginning: &str) -> Option<&'a str> {
     message.strip_prefix(beginning)?.split('`').nth(1)
-}
-
-/// serde repeats a text that stands where none can: a URL with a password in it, perhaps.
-fn without_values(message: &str) -> String {
-    let message = message.trim_end();
-    for beginning in ["invalid type: string ", "invalid value: string "] {
-        let Some(rest) = message.strip_prefix(beginning) else {
-            continue;
-        };
-        let expected = rest.rfind(", expected ").map_or("", |at| &rest[at..]);
-        return format!("{}this text{expected}", beginning.replace("string ", ""));
-    }
-    message.replace('\n', ", ")
 }

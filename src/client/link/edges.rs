@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rumqttc::{Disconnect, Packet, Publish, Request};
+use rumqttc::{Disconnect, Publish, Request};
 
 use crate::{
     client::{
@@ -30,21 +30,16 @@ const MOST_STALLED: u32 = 32;
 impl Link {
     /// Prepares what a new connection begins with: UNSUBSCRIBE and SUBSCRIBE, the birth message,
     /// then what the last connection of the same session sent and the broker did not acknowledge.
+    /// The last packet identifier that was used is `last_id`.
     pub(crate) fn begin(
         &mut self,
-        session_present: bool,
         subscriptions: Opening,
         repeats: Vec<Repeat>,
         birth_id: Option<u16>,
-        receives_qos2: bool,
+        last_id: u16,
     ) {
         self.stalled = 0;
-        if !session_present {
-            self.unsolicited = false;
-        }
-        if session_present && (receives_qos2 || self.unsolicited) {
-            self.expect_releases();
-        }
+        self.expect_releases(last_id);
         let born = birth_id.and_then(|birth_id| self.birth(birth_id));
         let unsubscribes = subscriptions.unsubscribe.into_iter().map(unsubscribe);
         let subscribes = subscriptions.subscribe.into_iter().map(subscribe);
@@ -187,20 +182,6 @@ impl Link {
             }
         }
         backlog
-    }
-
-    /// Makes rumqttc take a PUBREL for any identifier. It forgets at each loss which QoS 2
-    /// messages it has, takes the broker's repeated PUBREL for an error, and would do so on every
-    /// further connection. Ours remember themselves what was delivered.
-    pub(super) fn expect_releases(&mut self) {
-        let state = &mut self.connection.eventloop.state;
-        for packet_id in 1..=u16::MAX {
-            let mut publish = Publish::from_bytes("", rumqttc::QoS::ExactlyOnce, Bytes::new());
-            publish.pkid = packet_id;
-            // With manual acknowledgement it answers nothing, and can't fail.
-            let _ = state.handle_incoming_packet(Packet::Publish(publish));
-            state.events.pop_back();
-        }
     }
 }
 

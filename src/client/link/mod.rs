@@ -11,6 +11,7 @@ mod edges;
 mod feeding;
 mod growth;
 mod reading;
+mod releases;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
@@ -105,8 +106,6 @@ pub(crate) struct Link {
     opening: VecDeque<Request>,
     /// How many packet identifiers rumqttc has.
     ids: u16,
-    /// A connection of this session ended with an acknowledgement that rumqttc did not expect.
-    unsolicited: bool,
     /// DISCONNECT is under way.
     leaving: bool,
     /// Wake-ups since a packet waits in rumqttc's backlog.
@@ -152,7 +151,6 @@ impl Link {
             aim: None,
             opening: VecDeque::new(),
             ids,
-            unsolicited: false,
             leaving: false,
             stalled: 0,
             unflushed: false,
@@ -193,10 +191,6 @@ impl Link {
     }
 
     fn failed(&mut self, error: ConnectionError) -> Cause {
-        self.unsolicited |= matches!(
-            error,
-            ConnectionError::MqttState(StateError::Unsolicited(_))
-        );
         self.forget_refused(&error);
         self.context.cause(error)
     }
@@ -243,9 +237,12 @@ impl Link {
             Event::Incoming(Packet::PubRec(ack)) => Happened::Released {
                 packet_id: ack.pkid,
             },
-            Event::Incoming(Packet::PubRel(release)) => Happened::Completed {
-                packet_id: release.pkid,
-            },
+            Event::Incoming(Packet::PubRel(release)) => {
+                self.expect_release(release.pkid);
+                Happened::Completed {
+                    packet_id: release.pkid,
+                }
+            }
             Event::Incoming(Packet::SubAck(ack)) => Happened::Subscribed {
                 packet_id: ack.pkid,
                 granted: ack

@@ -2,9 +2,12 @@
 
 use std::{error::Error, io};
 
-use rustls::{AlertDescription, CertificateError};
+use rustls::CertificateError;
 
-use crate::{client::tls::Unacceptable, supervise::cause::Cause};
+use crate::{
+    client::tls::{Unacceptable, words},
+    supervise::cause::Cause,
+};
 
 /// TLS did not come about.
 pub(super) fn handshake(address: String, error: &(dyn Error + 'static)) -> Cause {
@@ -12,7 +15,7 @@ pub(super) fn handshake(address: String, error: &(dyn Error + 'static)) -> Cause
         Some(cause) => cause,
         None => Cause::Tls {
             address,
-            message: error.to_string(),
+            message: "the handshake failed".to_owned(),
         },
     }
 }
@@ -38,7 +41,7 @@ fn cause(address: String, error: &rustls::Error) -> Cause {
         Some(message) => Cause::Certificate { address, message },
         None => Cause::Tls {
             address,
-            message: error.to_string(),
+            message: words::handshake(error).to_owned(),
         },
     }
 }
@@ -46,43 +49,23 @@ fn cause(address: String, error: &rustls::Error) -> Cause {
 /// Which certificate is refused and why, if that is what the error is about.
 fn certificate(error: &rustls::Error) -> Option<String> {
     match error {
-        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+        rustls::Error::InvalidCertificate(reason @ CertificateError::Other(other)) => {
             let text = other
                 .0
                 .downcast_ref::<Unacceptable>()
                 .map(ToString::to_string);
-            Some(text.unwrap_or_else(|| other.to_string()))
+            Some(text.unwrap_or_else(|| {
+                format!("the broker's certificate {}", words::certificate(reason))
+            }))
         }
-        rustls::Error::InvalidCertificate(error) => Some(format!(
-            "the broker's certificate can't be accepted: {error}"
+        rustls::Error::InvalidCertificate(reason) => Some(format!(
+            "the broker's certificate {}",
+            words::certificate(reason)
         )),
         rustls::Error::NoCertificatesPresented => {
             Some("the broker shows no certificate".to_owned())
         }
-        rustls::Error::AlertReceived(alert) => refused_by_broker(*alert).map(str::to_owned),
+        rustls::Error::AlertReceived(alert) => words::client_certificate(*alert).map(str::to_owned),
         _ => None,
     }
-}
-
-/// What the broker says of the client's certificate (RFC 8446, section 6.2).
-fn refused_by_broker(alert: AlertDescription) -> Option<&'static str> {
-    Some(match alert {
-        AlertDescription::CertificateRequired => {
-            "the broker asks for a client certificate, and none was given"
-        }
-        AlertDescription::CertificateExpired => {
-            "the broker says that the client's certificate has expired"
-        }
-        AlertDescription::CertificateRevoked => {
-            "the broker says that the client's certificate is revoked"
-        }
-        AlertDescription::UnknownCA => {
-            "the broker does not trust who issued the client's certificate"
-        }
-        AlertDescription::BadCertificate
-        | AlertDescription::UnsupportedCertificate
-        | AlertDescription::CertificateUnknown
-        | AlertDescription::AccessDenied => "the broker does not accept the client's certificate",
-        _ => return None,
-    })
 }

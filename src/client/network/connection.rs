@@ -14,10 +14,7 @@ use crate::{
         message::Progress,
         outbox::network_side::{Beginning, Settled},
     },
-    supervise::{
-        cause::Cause,
-        state::{ClientState, Numbered},
-    },
+    supervise::{cause::Cause, state::ClientState},
 };
 
 /// The standard does not have SUBSCRIBE repeated, so that an unanswered one stays unanswered.
@@ -32,13 +29,13 @@ impl Network {
     pub(super) fn session(&mut self, session_present: bool) -> After {
         let since = Instant::now();
         self.begin(session_present);
-        let ended = self.iterate();
+        let ended = self.iterate(since);
         let said_goodbye = ended.is_ok();
         let lost = match ended {
             Err(cause) if !self.core.stop.is_raised() => Some(cause),
             _ => None,
         };
-        let is_stable = self.answered && since.elapsed() >= self.attempts.stable_after();
+        let is_stable = self.is_stable(since);
         if let Some(cause) = &lost {
             // Before anything else: nobody may believe in this connection any longer.
             self.core.outbox.lost();
@@ -64,37 +61,14 @@ impl Network {
         }
     }
 
-    /// The one line of a loss: also of one that is a failed attempt, because the connection was
-    /// not stable yet.
-    fn log_loss(&self, cause: &Cause, is_stable: bool) {
-        let attempt = Numbered(self.attempts.current(), self.attempts.limit());
-        let attempt = match is_stable {
-            true => String::new(),
-            false => format!(" (before it was stable: attempt {attempt} failed)"),
-        };
-        let hint = match self.core.status.closes_again_and_again() {
-            true => format!(
-                "; the broker closes each connection soon after CONNACK: another client may use \
-                 the client id {:?}",
-                self.core.client_id
-            ),
-            false => String::new(),
-        };
-        log::warn!(
-            "client {}: disconnected from {}: {cause}{attempt}{hint}",
-            self.core.name,
-            self.core.status.broker()
-        );
+    fn is_stable(&self, since: Instant) -> bool {
+        self.answered && since.elapsed() >= self.attempts.stable_after()
     }
 
     /// What a new connection begins with.
     fn begin(&mut self, session_present: bool) {
         self.core.counters.connects.increment();
-        log::debug!(
-            "client {}: connected to {}",
-            self.core.name,
-            self.core.status.broker()
-        );
+        self.log_connect();
         // What was under way belongs to the session of the broker that it was sent to.
         let is_ours = self.brokers.connected() && session_present;
         match is_ours {
@@ -108,12 +82,11 @@ impl Network {
             repeats,
             birth_id,
             identifiers,
+            last_id,
         } = self.core.outbox.connected(is_ours, self.birth);
         // What finds no free identifier goes through the outbox, which asks the window.
         let rest = opening.split_off(identifiers.into());
-        let receives_qos2 = subscriptions.any_exactly_once();
-        self.link
-            .begin(session_present, opening, repeats, birth_id, receives_qos2);
+        self.link.begin(opening, repeats, birth_id, last_id);
         for packet in rest {
             self.core.outbox.control(packet);
         }
@@ -129,7 +102,7 @@ impl Network {
     }
 
     /// The loop over `Connection::iter()`. `Ok` once DISCONNECT is written.
-    fn iterate(&mut self) -> Result<(), Cause> {
+    fn iterate(&mut self, since: Instant) -> Result<(), Cause> {
         let mut leaving = false;
         let mut patience = MOST_WAKE_UPS_FOR_A_BELL;
         loop {
@@ -156,10 +129,7 @@ impl Network {
                         continue;
                     }
                     Settled::Outgrown(growth) => {
-                        // Also what an earlier subscription of the session brought.
-                        let receives_qos2 = self.core.subscriptions.lock().any_exactly_once()
-                            || self.dispatch.source().acks.any_exactly_once();
-                        self.link.grow(growth, receives_qos2);
+                        self.link.grow(growth);
                         continue;
                     }
                     Settled::Born { packet_id } => {
@@ -183,6 +153,10 @@ impl Network {
                     self.moments
                         .for_acknowledgements(outbox, progress, acknowledged);
                 }
+            }
+            self.core.log.write_counts();
+            if self.outage.is_some() && self.is_stable(since) {
+                self.log_stable();
             }
             let waiting_since = self.core.subscriptions.lock().waiting_since();
             if waiting_since.is_some_and(|since| since.elapsed() > SUBACK_TIMEOUT) {

@@ -8,7 +8,10 @@ use crate::{
         outbox::{OnLowered, RefusedSubscription},
         qos::QoS,
     },
-    supervise::{cause::Cause, outcome::Outcome, report::LoweredSubscription},
+    supervise::{
+        cause::Cause, log_lines::what, outcome::Outcome, report::LoweredSubscription,
+        thinning::About,
+    },
 };
 
 /// rumqttc reads 9 packets for each run of its runtime. With so many events more, a flood costs little
@@ -147,7 +150,16 @@ impl Network {
     }
 
     fn refused(&mut self, filter: String) {
-        log::warn!("client {}: the broker refused {filter:?}", self.core.name);
+        let about = About {
+            what: what::REFUSED,
+            place: &filter,
+            text: "",
+        };
+        let name = &self.core.name;
+        self.core.log.warn(
+            &about,
+            format_args!("client {name}: the broker refused {filter:?}"),
+        );
         self.core.counters.refused_subscriptions.increment();
         self.core.status.refused_subscription(filter.clone());
         if self.on_refused_subscription == RefusedSubscription::EndClient {
@@ -161,11 +173,19 @@ impl Network {
             asked,
             granted,
         } = lowered.clone();
-        log::warn!(
-            "client {}: the broker lowered {filter:?}: asked for QoS {}, granted QoS {}",
-            self.core.name,
-            u8::from(asked),
-            u8::from(granted)
+        let about = About {
+            what: what::LOWERED,
+            place: &filter,
+            text: "",
+        };
+        self.core.log.warn(
+            &about,
+            format_args!(
+                "client {}: the broker lowered {filter:?}: asked for QoS {}, granted QoS {}",
+                self.core.name,
+                u8::from(asked),
+                u8::from(granted)
+            ),
         );
         self.core.counters.lowered_subscriptions.increment();
         self.core.status.lowered_subscription(lowered);

@@ -7,6 +7,7 @@
 
 mod connection;
 mod events;
+mod outage;
 
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -15,6 +16,7 @@ use crate::{
         brokers::Brokers,
         handle::Core,
         link::{Happened, Link},
+        network::outage::Outage,
     },
     publish::{
         batch::Batch,
@@ -27,12 +29,7 @@ use crate::{
         qos::QoS,
         retry::{Attempts, Next},
     },
-    supervise::{
-        cause::Cause,
-        outcome::Outcome,
-        pace::Pacer,
-        state::{ClientState, Numbered},
-    },
+    supervise::{cause::Cause, outcome::Outcome, pace::Pacer, state::ClientState},
 };
 
 /// Everything a network thread has.
@@ -58,6 +55,7 @@ pub(crate) struct Network {
     /// Whether the subscriptions that this connection began with have all been answered. Later
     /// ones don't matter: they can't make a stable connection unstable.
     pub(crate) answered: bool,
+    pub(crate) outage: Option<Outage>,
 }
 
 /// What follows an attempt or a connection.
@@ -162,12 +160,7 @@ impl Network {
 
     /// A connect failed.
     fn connect_failed(&mut self, cause: Cause) -> After {
-        let attempt = Numbered(self.attempts.current(), self.attempts.limit());
-        log::warn!(
-            "client {} at {}: attempt {attempt} failed: {cause}",
-            self.core.name,
-            self.core.status.broker()
-        );
+        self.log_failed_connect(&cause);
         self.attempt_failed(cause)
     }
 

@@ -1,9 +1,15 @@
 //! TLS configurations: one for all clients with equal settings, loaded when a fleet starts.
 
 #[cfg(feature = "tls")]
+mod der;
+#[cfg(feature = "tls")]
 mod load;
 #[cfg(feature = "tls")]
+mod pem;
+#[cfg(feature = "tls")]
 mod verify;
+#[cfg(feature = "tls")]
+pub(crate) mod words;
 
 use std::collections::HashMap;
 

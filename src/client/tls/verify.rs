@@ -1,7 +1,7 @@
 //! The check of a broker's certificate: rustls' own, against the name that the spec says, and with
 //! an error that says which certificate it was.
 
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
@@ -15,12 +15,16 @@ use rustls::{
     server::ParsedCertificate,
 };
 
+use crate::client::tls::{der, words};
+
 /// A name that no certificate is for (RFC 6761).
 const NOBODY: &str = "nobody.invalid";
 
 #[derive(Debug)]
 pub(super) struct Verifier {
     webpki: Arc<WebPkiServerVerifier>,
+    /// The certificates that are trusted, as they are.
+    exact: Vec<CertificateDer<'static>>,
     /// Checked instead of the host that is connected to.
     name: Option<ServerName<'static>>,
 }
@@ -28,13 +32,18 @@ pub(super) struct Verifier {
 impl Verifier {
     pub(super) fn new(
         roots: RootCertStore,
+        exact: Vec<CertificateDer<'static>>,
         provider: Arc<CryptoProvider>,
         name: Option<ServerName<'static>>,
     ) -> Result<Self, String> {
         let webpki = WebPkiServerVerifier::builder_with_provider(roots.into(), provider)
             .build()
-            .map_err(|error| error.to_string())?;
-        Ok(Self { webpki, name })
+            .map_err(|_| "it has no certificate authority".to_owned())?;
+        Ok(Self {
+            webpki,
+            exact,
+            name,
+        })
     }
 }
 
@@ -50,10 +59,27 @@ impl ServerCertVerifier for Verifier {
         let name = self.name.as_ref().unwrap_or(server_name);
         self.webpki
             .verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
+            .or_else(|error| match error {
+                // A certificate of an authority is none of a host for webpki, also where its user trusts
+                // that very one.
+                rustls::Error::InvalidCertificate(CertificateError::Other(_))
+                    if self.exact.iter().any(|exact| exact == end_entity) =>
+                {
+                    is_current(end_entity, now)?;
+                    let parsed = ParsedCertificate::try_from(end_entity)?;
+                    verify_server_name(&parsed, name)?;
+                    Ok(ServerCertVerified::assertion())
+                }
+                other => Err(other),
+            })
             .map_err(|error| match error {
                 rustls::Error::InvalidCertificate(reason) => {
                     let unacceptable = Unacceptable {
                         names: names(end_entity),
+                        host: name.to_str().into_owned(),
+                        is_version_1: der::Certificate::parse(end_entity)
+                            .is_some_and(|certificate| !certificate.has_version),
+                        is_exact: self.exact.iter().any(|exact| exact == end_entity),
                         reason,
                     };
                     CertificateError::Other(OtherError(Arc::new(unacceptable))).into()
@@ -85,6 +111,34 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
+/// Whether a certificate is valid now.
+fn is_current(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), CertificateError> {
+    let parsed = der::Certificate::parse(certificate);
+    let (from, until) = parsed
+        .and_then(|certificate| certificate.validity())
+        .ok_or(CertificateError::BadEncoding)?;
+    let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let at = |time: i64| {
+        let time = u64::try_from(time).unwrap_or_default();
+        UnixTime::since_unix_epoch(Duration::from_secs(time))
+    };
+    if seconds > until {
+        let not_after = at(until);
+        return Err(CertificateError::ExpiredContext {
+            time: now,
+            not_after,
+        });
+    }
+    if seconds < from {
+        let not_before = at(from);
+        return Err(CertificateError::NotValidYetContext {
+            time: now,
+            not_before,
+        });
+    }
+    Ok(())
+}
+
 /// Whom a certificate is for. rustls says so only when it refuses a name.
 fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
     let refused = ParsedCertificate::try_from(certificate).and_then(|parsed| {
@@ -105,6 +159,11 @@ fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
 #[derive(Debug)]
 pub(crate) struct Unacceptable {
     names: Vec<String>,
+    /// What it was to be for.
+    host: String,
+    is_version_1: bool,
+    /// Whether the file that is trusted has this very one.
+    is_exact: bool,
     reason: CertificateError,
 }
 
@@ -112,9 +171,31 @@ impl Error for Unacceptable {}
 
 impl fmt::Display for Unacceptable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = &self.host;
+        if matches!(self.reason, CertificateError::UnknownIssuer) {
+            return match self.is_exact {
+                // It names an issuer, which the file lacks.
+                true => write!(
+                    f,
+                    "the certificate of {host} is in `ca_file`, but its issuer is not: put that one there"
+                ),
+                false => write!(
+                    f,
+                    "the certificate of {host} is not trusted: unknown issuer (see `ca_file`)"
+                ),
+            };
+        }
         match self.names.as_slice() {
             [] => f.write_str("the broker's certificate, which names no host, ")?,
-            names => write!(f, "the broker's certificate for {} ", names.join(", "))?,
+            names => {
+                let names: Vec<_> = names.iter().map(|name| readable_name(name)).collect();
+                write!(f, "the broker's certificate for {} ", names.join(", "))?;
+            }
+        }
+        if self.is_version_1 {
+            return f.write_str(
+                "is of version 1 of X.509 and so can't name a host: the broker needs one with subjectAltName",
+            );
         }
         match &self.reason {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
@@ -128,15 +209,20 @@ impl fmt::Display for Unacceptable {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                 f.write_str("is not valid yet by the clock of this system")
             }
-            CertificateError::UnknownIssuer => f.write_str(
-                "is issued by none of the certificate authorities that are trusted here",
-            ),
-            CertificateError::NotValidForName => f.write_str("is not for the host"),
-            CertificateError::NotValidForNameContext { expected, .. } => {
-                write!(f, "is not for {}", expected.to_str())
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                write!(
+                    f,
+                    "is not for {host}: use a host that it is for, or `server_name`"
+                )
             }
-            CertificateError::Revoked => f.write_str("is revoked"),
-            other => write!(f, "can't be accepted: {other}"),
+            other => f.write_str(words::certificate(other)),
         }
     }
+}
+
+/// webpki tells the names of a certificate as `DnsName("localhost")`.
+fn readable_name(name: &str) -> &str {
+    name.split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'))
+        .map_or(name, |inner| inner.trim_matches('"'))
 }

@@ -47,6 +47,7 @@ impl Outbox {
             repeats,
             birth_id,
             identifiers: inner.window.room(),
+            last_id: inner.window.last(),
         }
     }
 
@@ -234,6 +235,8 @@ pub(crate) struct Beginning {
     pub(crate) birth_id: Option<u16>,
     /// How many SUBSCRIBE and UNSUBSCRIBE packets find an identifier that is free.
     pub(crate) identifiers: u16,
+    /// The last identifier that was used, 0 at first.
+    pub(crate) last_id: u16,
 }
 
 /// What rumqttc gives back when its connection is lost.

@@ -160,32 +160,35 @@ struct Row {
 impl Row {
     fn of(client: &ClientReport) -> Self {
         let cause = client.last_cause().map(ToString::to_string);
-        let last_cause = cause.map_or("-".to_owned(), |it| one_line(&it, CELL_CHARACTERS));
-        let outcome = one_line(&client.outcome.to_string(), usize::MAX);
-        // Most outcomes end with their cause, which stands beside it.
-        let outcome = match outcome.strip_suffix(&last_cause) {
-            Some(outcome) if outcome.ends_with(": ") => outcome.trim_end_matches(": ").to_owned(),
-            _ => outcome,
+        let outcome = client.outcome.to_string();
+        let last_cause = match cause {
+            None => "-".to_owned(),
+            // Most outcomes end with their cause, which stands beside it then.
+            Some(cause) if outcome.ends_with(&cause) => "see outcome".to_owned(),
+            Some(cause) => one_line(&cause, CELL_CHARACTERS),
         };
         Self {
             name: one_line(&client.name, usize::MAX),
             broker: one_line(&client.broker, usize::MAX),
             stats: client.stats,
             last_cause,
-            outcome,
+            outcome: one_line(&outcome, usize::MAX),
             details: details(client),
         }
     }
 
     /// The clients that have no row of their own.
-    fn of_others(clients: &[&ClientReport]) -> Self {
+    fn of_others(clients: &[&ClientReport], are_all: bool) -> Self {
         let mut stats = Stats::default();
         for client in clients {
             stats += client.stats;
         }
         let n = clients.len();
         Self {
-            name: format!("{n} other{}", plural(n)),
+            name: match are_all {
+                true => format!("{n} clients"),
+                false => format!("{n} other{}", plural(n)),
+            },
             broker: String::new(),
             stats,
             last_cause: "-".to_owned(),
@@ -202,7 +205,7 @@ fn table(
 ) -> fmt::Result {
     let mut rows: Vec<Row> = shown.iter().map(|client| Row::of(client)).collect();
     if !others.is_empty() {
-        rows.push(Row::of_others(others));
+        rows.push(Row::of_others(others, shown.is_empty()));
     }
     let width = |header: &str, cell: fn(&Row) -> &str| {
         let cells = rows.iter().map(|row| cell(row).chars().count());

@@ -54,6 +54,18 @@ impl Certificates {
         }
     }
 
+    /// A certificate of an authority that is for these hosts itself, valid until the end of a year.
+    pub(crate) fn self_signed(&self, name: &str, hosts: &[&str], year: i32) -> PathBuf {
+        let mut params = params(hosts, name);
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(year, 12, 31);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = params.self_signed(&key).expect("a key can sign itself");
+        self.write(&format!("{name}.key"), key.serialize_pem());
+        self.write(&format!("{name}.pem"), certificate.pem())
+    }
+
     /// A certificate for these hosts in `name.pem`, its key in `name.key`.
     pub(crate) fn issue(&self, by: &Authority, name: &str, hosts: &[&str]) {
         self.issue_until(by, name, hosts, 2090);

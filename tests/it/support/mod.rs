@@ -6,6 +6,7 @@ pub(crate) mod chaos;
 pub(crate) mod crowd;
 pub(crate) mod fleet;
 pub(crate) mod hostile;
+pub(crate) mod leaks;
 pub(crate) mod matrix;
 pub(crate) mod mosquitto;
 pub(crate) mod proc;
