@@ -345,7 +345,7 @@ pub use supervise::{
     report::{ClientProblem, ClientReport, LoweredSubscription, Report},
     signal::SignalError,
     state::{ClientState, StateChange, StateChanges},
-    status::WaitError,
+    wait::{StateAtTimeout, WaitError},
 };
 
 /// The blocks of Rust in the documents are doc tests. `tests/it/tutorial.rs` looks for those that are

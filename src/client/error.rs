@@ -46,7 +46,7 @@ pub enum SubscribeErrorKind {
     #[error("the filter is not valid: {0}")]
     Filter(TopicError),
     /// The filter alone exceeds the client's packet size limit.
-    #[error("the filter exceeds the packet size limit")]
+    #[error("the filter exceeds the packet size limit (max_packet_size)")]
     TooLarge,
     /// There is no subscription to this filter.
     #[error("there is no such subscription")]

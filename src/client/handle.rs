@@ -37,8 +37,9 @@ use crate::{
         outcome::{Failure, Outcome},
         refusals,
         state::ClientState,
-        status::{Status, WaitError},
+        status::Status,
         stop::{Intake, StopSignal, deadline_after},
+        wait::WaitError,
     },
 };
 

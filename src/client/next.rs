@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     client::handle::Client,
-    supervise::{status::WaitError, stop::time_left},
+    supervise::{stop::time_left, wait::WaitError},
 };
 
 /// A client's next connection: a mark that [`Client::next_connection`] sets, to wait from.

@@ -141,8 +141,8 @@ impl ClientSpec {
         self
     }
 
-    /// The client id (section 3.1.3.1), 1 to 65,535 bytes. Defaults to one of at most 23 letters
-    /// and digits that begins with the name and is another one in each run.
+    /// The client id (section 3.1.3.1), 1 to 65,535 bytes. Defaults to one of at most 23 bytes: up to 13
+    /// letters and digits of the name, a hyphen, and nine that are others in each run.
     #[must_use]
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         self.settings.client_id = Some(id.into());

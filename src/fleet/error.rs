@@ -8,7 +8,7 @@ use crate::{
     client::{clients::UnknownClient, error::SubscribeError},
     publish::{error::PublishError, receipt::ReceiptError},
     spec::{broker::BrokerError, tls::TlsError, topic::TopicError},
-    supervise::{limits::Resource, signal::SignalError, status::WaitError},
+    supervise::{limits::Resource, signal::SignalError, wait::WaitError},
 };
 
 /// Why a fleet did not start. Nothing runs then: threads that were made already are stopped.
@@ -26,7 +26,7 @@ use crate::{
 #[non_exhaustive]
 pub enum StartError {
     /// No client was added.
-    #[error("the fleet has no client")]
+    #[error("the fleet has no client: add one with `client` or `clients`")]
     NoClient,
     /// A field of a client's spec can't be used.
     #[error("client {client:?}, {field}: {problem}")]
@@ -47,7 +47,10 @@ pub enum StartError {
         problem: Problem,
     },
     /// The operating system does not allow as much as the fleet needs.
-    #[error("the fleet needs {needed} more {resource}, and {available} are available")]
+    #[error(
+        "the fleet needs {needed} more {resource}, and {available} are available: {}",
+        resource.to_raise()
+    )]
     Limits {
         /// What there is not enough of.
         resource: Resource,
@@ -113,7 +116,7 @@ pub enum Problem {
     #[error("there is no password: {0}")]
     Password(String),
     /// Another client has the same name, or the same client id on the same broker.
-    #[error("{value:?} is also that of client {other:?}")]
+    #[error("{value:?} is also that of client {other:?}: give each its own")]
     Duplicate {
         /// What both have.
         value: String,

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
-use crate::fleet::error::Problem;
+use crate::{fleet::error::Problem, spec::readable::Exact};
 
 /// The longest pause, interval and timeout: clocks can count it, and nobody waits longer.
 pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -33,7 +33,7 @@ pub(super) fn duration(
     range: RangeInclusive<Duration>,
     allowed: &'static str,
 ) -> Checked {
-    ranged(field, &given, &range, format!("{given:?}"), allowed)
+    ranged(field, &given, &range, Exact(given).to_string(), allowed)
 }
 
 fn ranged<T: PartialOrd>(

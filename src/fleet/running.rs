@@ -23,8 +23,8 @@ use crate::{
         report::Report,
         signal::{self, OnSignal, SignalError},
         state::{Announced, StateChanges},
-        status::WaitError,
         stop::time_left,
+        wait::WaitError,
     },
 };
 

@@ -31,10 +31,10 @@ struct Refused {
 #[non_exhaustive]
 pub enum PublishErrorKind {
     /// The client's outbox has no room. Only from the calls that do not wait.
-    #[error("its outbox is full")]
+    #[error("its outbox is full (outbox_capacity)")]
     Full,
     /// The client's outbox had no room for the whole timeout.
-    #[error("its outbox stayed full until the timeout")]
+    #[error("its outbox stayed full until the timeout (outbox_capacity)")]
     Timeout,
     /// The client is not connected, and its spec says that nothing waits for the connection.
     #[error("it is not connected")]
@@ -43,7 +43,7 @@ pub enum PublishErrorKind {
     #[error("it is stopping or has ended")]
     Ended,
     /// The packet would exceed the client's packet size limit.
-    #[error("the packet of {size} bytes exceeds its limit of {limit}")]
+    #[error("the packet of {size} bytes exceeds its limit of {limit} (max_packet_size)")]
     TooLarge {
         /// Bytes of the whole packet.
         size: usize,

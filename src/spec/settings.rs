@@ -180,20 +180,25 @@ impl Settings {
     }
 }
 
-/// An id that brokers must take: at most 23 bytes [MQTT-3.1.3-5], begun with the name so that a
-/// broker's log can be read, ended with a hash of name and run.
+/// An id of at most 23 bytes, as brokers must take them [MQTT-3.1.3-5]: begun with the letters and digits of
+/// the name, so that a broker's log can be read, and ended with a hash of name and run. The hyphen between
+/// tells client 4 from client 44. It is none of the characters that every broker must take, but a broker that
+/// refuses it is not known.
 fn generated_id(name: &str, run: u64) -> String {
     let readable: String = name
         .chars()
         .filter(|character| character.is_ascii_alphanumeric())
-        .take(14)
+        .take(13)
         .collect();
     let mut generator = fastrand::Rng::with_seed(name.bytes().fold(run, |hash, byte| {
         // FNV-1a: stable, and good enough to keep the names of one run apart.
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     }));
     let hash: String = (0..9).map(|_| generator.alphanumeric()).collect();
-    readable + &hash
+    match readable.is_empty() {
+        true => hash,
+        false => format!("{readable}-{hash}"),
+    }
 }
 
 #[cfg(test)]
@@ -230,5 +235,18 @@ mod tests {
         assert_eq!(ids.len(), 10_000);
         assert!(ids.iter().all(|id| id.len() <= 23));
         assert!(!ids.contains(&generated_id("a-long-device-name-1", 8)));
+    }
+
+    /// Fails when the end of a name can't be told from what follows: is it client 4 or client 44?
+    #[test]
+    fn a_name_is_told_from_its_hash() {
+        for name in ["client4", "client44", "plant", "7"] {
+            let id = generated_id(name, 7);
+            let hash = id.strip_prefix(&format!("{name}-")).unwrap();
+            assert!(hash.len() == 9 && hash.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        }
+        assert!(generated_id("Werk-3/übergabe", 7).starts_with("Werk3bergabe-"));
+        // A name without any such character leaves the hash.
+        assert_eq!(generated_id("日本", 7).len(), 9);
     }
 }

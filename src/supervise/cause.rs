@@ -1,6 +1,8 @@
 //! Why an attempt failed or a connection ended: small, clonable, typed.
 
-use std::{io, time::Duration};
+use std::{fmt, io, time::Duration};
+
+use crate::spec::readable::Rounded;
 
 use crate::spec::qos::QoS;
 
@@ -10,13 +12,16 @@ use crate::spec::qos::QoS;
 /// use mqtt_fleet::{Cause, Refusal};
 ///
 /// let cause = Cause::Refused(Refusal::NotAuthorized);
-/// assert_eq!(cause.to_string(), "the broker refused the connection: not authorized (code 5)");
+/// let text = cause.to_string();
+/// assert!(text.starts_with("the broker refused the connection: not authorized (code 5)"), "{text}");
 /// ```
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Cause {
     /// The host name has no address, or the name service did not answer.
-    #[error("the host {host} was not resolved: {message}")]
+    #[error(
+        "the host {host} was not resolved: {message}: is its name right, and does this system's name service work?"
+    )]
     Resolve {
         /// The name that was looked up.
         host: String,
@@ -24,7 +29,7 @@ pub enum Cause {
         message: String,
     },
     /// No connection came about: refused, unreachable, no such socket.
-    #[error("no connection to {address}: {message}")]
+    #[error("no connection to {address}: {}{}", plain(message), to_connect(*kind))]
     Connect {
         /// What was tried: `address:port`, `host:port` where TLS needs the name, or the path of a
         /// socket.
@@ -35,7 +40,10 @@ pub enum Cause {
         message: String,
     },
     /// Connect and CONNACK took longer than the connect timeout.
-    #[error("no CONNACK from {address} within {timeout:?}")]
+    #[error(
+        "no CONNACK from {address} within {}: is a broker there, and does it speak what its URL says ({SCHEMES})?",
+        Rounded(*timeout)
+    )]
     ConnectTimeout {
         /// What was tried.
         address: String,
@@ -43,10 +51,10 @@ pub enum Cause {
         timeout: Duration,
     },
     /// CONNACK with a return code other than 0 (section 3.2.2.3).
-    #[error("the broker refused the connection: {0}")]
+    #[error("the broker refused the connection: {}{}", .0, to_be_let_in(*.0))]
     Refused(Refusal),
     /// The first answer was no CONNACK.
-    #[error("{address} does not speak MQTT: {message}")]
+    #[error("{address} does not speak MQTT: {message}{}", to_find_mqtt(message))]
     NotMqtt {
         /// What was tried.
         address: String,
@@ -87,7 +95,7 @@ pub enum Cause {
     #[error("the broker closed the connection")]
     Closed,
     /// Reading or writing failed.
-    #[error("the connection broke: {message}")]
+    #[error("the connection broke: {}", plain(message))]
     Broken {
         /// The operating system's class of error.
         kind: io::ErrorKind,
@@ -107,7 +115,7 @@ pub enum Cause {
         message: String,
     },
     /// A packet is larger than the client's packet size limit.
-    #[error("a packet of {size} bytes exceeds the limit of {limit}")]
+    #[error("a packet of {size} bytes exceeds the limit of {limit} (max_packet_size)")]
     TooLarge {
         /// Bytes of the packet.
         size: usize,
@@ -141,6 +149,72 @@ pub enum Cause {
 }
 
 crate::spec::readable::debug_is_text!(Cause);
+
+/// What a URL may begin with.
+const SCHEMES: &str = "mqtt://, mqtts:// for TLS, ws:// or wss:// for WebSocket";
+
+/// Without the number that std puts behind the system's text.
+fn plain(message: &str) -> &str {
+    let end = message.rfind(" (os error ").unwrap_or(message.len());
+    message.get(..end).unwrap_or(message)
+}
+
+/// What to look at when no connection comes about.
+fn to_connect(kind: io::ErrorKind) -> &'static str {
+    use io::ErrorKind::{
+        AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable, NotFound,
+        PermissionDenied, TimedOut,
+    };
+    match kind {
+        ConnectionRefused => ": is the broker running, and is the port right?",
+        HostUnreachable | NetworkUnreachable | AddrNotAvailable => {
+            ": is the address right, and the network up?"
+        }
+        TimedOut => ": is the address right, and does a firewall let it through?",
+        NotFound => ": is the broker running, and is the path of its socket right?",
+        PermissionDenied => ": may this user connect there?",
+        _ => "",
+    }
+}
+
+/// What to look at when something else than MQTT is spoken, unless that is known.
+fn to_find_mqtt(message: &str) -> String {
+    match message.contains("://") {
+        true => String::new(),
+        false => format!(": is the port right, and what its URL begins with ({SCHEMES})?"),
+    }
+}
+
+/// What to do about a refusal.
+pub(crate) fn to_be_let_in(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::ProtocolVersion => ": this client speaks MQTT 3.1.1",
+        Refusal::ClientId => ": set another one with client_id",
+        Refusal::ServerUnavailable => "",
+        Refusal::BadUserNameOrPassword => ": check both",
+        Refusal::NotAuthorized => {
+            ": check user name, password and client id, and what the broker allows them"
+        }
+    }
+}
+
+/// Why an attempt failed. A connection that ends so early may be one to something else: a broker that
+/// expects TLS resets or closes the connection of a client that speaks plain MQTT.
+pub(crate) struct OfAttempt<'a>(pub(crate) &'a Cause);
+
+impl fmt::Display for OfAttempt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        self.0.fmt(f)?;
+        match self.0 {
+            Cause::Closed => {}
+            Cause::Broken { kind, .. }
+                if [BrokenPipe, ConnectionAborted, ConnectionReset].contains(kind) => {}
+            _ => return Ok(()),
+        }
+        f.write_str(": if it never lasts, does it expect TLS (mqtts://) or a WebSocket (ws://)?")
+    }
+}
 
 /// The return codes with which a broker refuses a connection (section 3.2.2.3).
 ///

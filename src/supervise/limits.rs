@@ -22,6 +22,16 @@ pub enum Resource {
     Threads,
 }
 
+impl Resource {
+    /// Where its limit is set.
+    pub(crate) fn to_raise(self) -> &'static str {
+        match self {
+            Self::Descriptors => "raise the limit (`ulimit -n`, or LimitNOFILE= of a service)",
+            Self::Threads => "raise the limit (`ulimit -u`, or TasksMax= of a service)",
+        }
+    }
+}
+
 impl std::fmt::Display for Resource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

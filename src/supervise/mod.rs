@@ -21,3 +21,4 @@ pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod thinning;
 pub(crate) mod thread;
+pub(crate) mod wait;

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use crate::{
     spec::qos::QoS,
     supervise::{
-        cause::{Cause, Refusal},
+        cause::{Cause, OfAttempt, Refusal, to_be_let_in},
         log_lines::what,
         state::ClientState,
         thinning::About,
@@ -98,9 +98,10 @@ impl fmt::Display for Outcome {
                 last_error,
             } => {
                 let plural = if *attempts == 1 { "" } else { "s" };
+                let last_error = OfAttempt(last_error);
                 write!(f, "gave up after {attempts} attempt{plural}: {last_error}")
             }
-            Self::Refused { code } => write!(f, "refused: {code}"),
+            Self::Refused { code } => write!(f, "refused: {code}{}", to_be_let_in(*code)),
             Self::NotMqtt { last_error } | Self::Certificate { last_error } => last_error.fmt(f),
             Self::SubscriptionRefused { filter } => {
                 write!(f, "the broker refused the subscription to {filter}")

@@ -10,7 +10,10 @@ use crossbeam_channel::{
     Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded,
 };
 
-use crate::supervise::{cause::Cause, outcome::Outcome};
+use crate::supervise::{
+    cause::{Cause, OfAttempt},
+    outcome::Outcome,
+};
 
 /// What a client is doing.
 ///
@@ -77,7 +80,8 @@ impl fmt::Display for ClientState {
             Self::Connected { .. } => f.write_str("connected"),
             Self::Lost { cause } => write!(f, "disconnected: {cause}"),
             Self::AttemptFailed { attempt, of, cause } => {
-                write!(f, "attempt {} failed: {cause}", Numbered(*attempt, *of))
+                let (attempt, cause) = (Numbered(*attempt, *of), OfAttempt(cause));
+                write!(f, "attempt {attempt} failed: {cause}")
             }
             Self::Ended { outcome } => write!(f, "ended: {outcome}"),
         }

@@ -17,41 +17,8 @@ use crate::supervise::{
     report::LoweredSubscription,
     state::{Announcer, ClientState, StateChange},
     stop::deadline_after,
+    wait::{StateAtTimeout, WaitError},
 };
-
-/// Why a wait for a client's state ended without it.
-///
-/// ```
-/// use mqtt_fleet::WaitError;
-///
-/// fn is_hopeless(error: &WaitError) -> bool {
-///     matches!(error, WaitError::Ended { .. })
-/// }
-/// ```
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WaitError {
-    /// The time was over.
-    #[error("client {client} is still {state} after {waited:?}")]
-    Timeout {
-        /// The client that was waited for.
-        client: String,
-        /// What it was doing at the end.
-        state: Box<ClientState>,
-        /// How long was waited.
-        waited: Duration,
-    },
-    /// The client ended, so it can't come to that state any more.
-    #[error("client {client} has ended: {outcome}")]
-    Ended {
-        /// The client that was waited for.
-        client: String,
-        /// How it ended.
-        outcome: Box<Outcome>,
-    },
-}
-
-crate::spec::readable::debug_is_text!(WaitError);
 
 /// The state is written by the client's own thread; failures come from whichever thread ran the
 /// function; everybody reads.
@@ -269,13 +236,13 @@ impl Status {
     }
 
     pub(crate) fn wait_connected(&self, timeout: Duration) -> Result<(), WaitError> {
-        self.wait(timeout, |inner| {
+        self.wait("connected", timeout, |inner| {
             matches!(inner.state, ClientState::Connected { .. })
         })
     }
 
     pub(crate) fn wait_subscribed(&self, timeout: Duration) -> Result<(), WaitError> {
-        self.wait(timeout, |inner| inner.subscribed)
+        self.wait("subscribed", timeout, |inner| inner.subscribed)
     }
 
     /// How many connections there have been: a mark for the waits below.
@@ -288,7 +255,7 @@ impl Status {
         connections: u64,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        self.wait(timeout, |inner| {
+        self.wait("connected anew", timeout, |inner| {
             inner.connections > connections && matches!(inner.state, ClientState::Connected { .. })
         })
     }
@@ -298,20 +265,20 @@ impl Status {
         connections: u64,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        self.wait(timeout, |inner| {
+        self.wait("subscribed anew", timeout, |inner| {
             inner.connections > connections && inner.subscribed
         })
     }
 
     /// An ended client is disconnected, so this one can't fail because of an end.
     pub(crate) fn wait_disconnected(&self, timeout: Duration) -> Result<(), WaitError> {
-        self.wait(timeout, |inner| {
+        self.wait("disconnected", timeout, |inner| {
             !matches!(inner.state, ClientState::Connected { .. })
         })
     }
 
     pub(crate) fn wait_ended(&self, timeout: Duration) -> Result<Outcome, WaitError> {
-        self.wait(timeout, |inner| inner.state.is_ended())?;
+        self.wait("at its end", timeout, |inner| inner.state.is_ended())?;
         // The state just waited for does not change any more.
         Ok(self.outcome().unwrap_or(Outcome::Stopped))
     }
@@ -330,7 +297,12 @@ impl Status {
         }
     }
 
-    fn wait(&self, timeout: Duration, reached: impl Fn(&Inner) -> bool) -> Result<(), WaitError> {
+    fn wait(
+        &self,
+        wanted: &'static str,
+        timeout: Duration,
+        reached: impl Fn(&Inner) -> bool,
+    ) -> Result<(), WaitError> {
         let deadline = deadline_after(timeout);
         let mut inner = self.inner.lock();
         loop {
@@ -353,7 +325,11 @@ impl Status {
             if timed_out && !reached(&inner) {
                 return Err(WaitError::Timeout {
                     client: self.client.to_string(),
-                    state: Box::new(inner.state.clone()),
+                    state: StateAtTimeout::new(
+                        wanted,
+                        inner.state.clone(),
+                        inner.last_cause.as_ref().map(|(cause, _)| cause.clone()),
+                    ),
                     waited: timeout,
                 });
             }

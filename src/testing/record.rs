@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::packet::Packet;
+use crate::spec::readable::Rounded;
 
 /// How many of the last packets a [`WaitError`] shows.
 const SHOWN: usize = 20;
@@ -114,8 +115,8 @@ crate::spec::readable::debug_is_text!(WaitError);
 
 impl std::fmt::Display for WaitError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (wanted, timeout) = (&self.wanted, self.timeout);
-        write!(f, "waited {timeout:?} for {wanted}; the broker saw ")?;
+        let (wanted, timeout) = (&self.wanted, Rounded(self.timeout));
+        write!(f, "waited {timeout} for {wanted}; the broker saw ")?;
         match (self.n_seen, self.last.first()) {
             (0, _) | (_, None) => f.write_str("no packet"),
             (n_seen, Some(first)) => {

@@ -106,3 +106,4 @@ mod tutorial;
 mod unix_socket;
 mod websocket;
 mod window;
+mod wrong_port;

@@ -298,4 +298,12 @@ fn made_up_client_ids_are_unique_and_readable() {
         ids.iter()
             .all(|id| id.len() <= 23 && id.starts_with("alongdevice"))
     );
+    // Client 4 or client 44?
+    let fleet = start(ClientSpec::new("client{i}", broker.url()).times(45));
+    fleet.wait_connected(PATIENCE).unwrap();
+    for i in [4, 44] {
+        let name = format!("client{i}");
+        let id = fleet.client(&name).unwrap().client_id().to_owned();
+        assert!(id.starts_with(&format!("{name}-")), "{id}");
+    }
 }

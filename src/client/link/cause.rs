@@ -2,13 +2,16 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use rumqttc::{ConnectReturnCode, ConnectionError, StateError, mqttbytes};
+use rumqttc::{ConnectReturnCode, ConnectionError, Packet, StateError, mqttbytes};
 
 #[cfg(feature = "tls")]
 use crate::client::link::tls;
 #[cfg(feature = "websocket")]
 use crate::client::link::websocket;
 use crate::supervise::cause::{Cause, Refusal};
+
+/// What to do where MQTT was spoken to a web server.
+const FOR_WEBSOCKETS: &str = "a broker behind it needs ws:// or wss:// and perhaps a path";
 
 /// What an error must be read with: rumqttc's own errors name neither address nor limit.
 #[derive(Debug, Clone)]
@@ -39,9 +42,12 @@ impl Context {
                 Some(code) => Cause::Refused(code),
                 None => protocol("a CONNACK that refuses with code 0"),
             },
-            ConnectionError::NotConnAck(_) => Cause::NotMqtt {
+            ConnectionError::NotConnAck(packet) => Cause::NotMqtt {
                 address: address(),
-                message: "its first packet is no CONNACK".to_owned(),
+                message: match is_http(&packet) {
+                    true => format!("it answers HTTP: {FOR_WEBSOCKETS}"),
+                    false => "its first packet is no CONNACK".to_owned(),
+                },
             },
             ConnectionError::FlushTimeout => Cause::WriteTimeout,
             ConnectionError::MqttState(error) => self.state_cause(error),
@@ -75,7 +81,9 @@ impl Context {
                     && error.kind() == io::ErrorKind::Other
                     && error.to_string() == "bytes remaining on stream" =>
             {
-                not_mqtt("it closed after an answer that is no packet".to_owned())
+                not_mqtt(format!(
+                    "it closed after an answer that is no packet: if that is a web server, {FOR_WEBSOCKETS}"
+                ))
             }
             mqttbytes::Error::Io(error) => self.broken(&error),
             mqttbytes::Error::OutgoingPacketTooLarge { pkt_size, max } => Cause::TooLarge {
@@ -107,6 +115,12 @@ impl Context {
             },
         }
     }
+}
+
+/// Whether a first packet is the beginning of `HTTP/1.1`: read as MQTT, a PUBACK of 84 bytes for the identifier
+/// `TP`.
+fn is_http(packet: &Packet) -> bool {
+    matches!(packet, Packet::PubAck(ack) if ack.pkid == u16::from_be_bytes(*b"TP"))
 }
 
 fn refusal(code: ConnectReturnCode) -> Option<Refusal> {

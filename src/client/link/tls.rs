@@ -9,13 +9,18 @@ use crate::{
     supervise::cause::Cause,
 };
 
+/// What to do where a ClientHello was not understood.
+const NO_TLS: &str =
+    "if no TLS is spoken there, use mqtt:// (ws:// for a WebSocket), or another port";
+
 /// TLS did not come about.
 pub(super) fn handshake(address: String, error: &(dyn Error + 'static)) -> Cause {
     match within(&address, error) {
         Some(cause) => cause,
+        // The peer closed or broke the connection in the handshake.
         None => Cause::Tls {
             address,
-            message: "the handshake failed".to_owned(),
+            message: format!("the connection ended in the handshake: {NO_TLS}"),
         },
     }
 }

@@ -12,7 +12,9 @@ pub(super) fn handshake(address: String, error: &(dyn Error + 'static)) -> Cause
     }
     Cause::WebSocket {
         address,
-        message: error.to_string(),
+        message: format!(
+            "{error}: is that the port and the path of a WebSocket? Plain MQTT is mqtt://"
+        ),
     }
 }
 

@@ -142,8 +142,8 @@ impl Network {
             let cause = match happened {
                 Ok(Happened::Connected { session_present }) => return Ok(session_present),
                 // rumqttc's first event is CONNACK: older ones were taken at the loss.
-                Ok(other) => Cause::Protocol {
-                    message: format!("{other:?} before CONNACK"),
+                Ok(_) => Cause::Protocol {
+                    message: "something else before CONNACK".to_owned(),
                 },
                 Err(cause) => cause,
             };
