@@ -217,10 +217,15 @@
 //! | a subscription | the client runs on without it, or ends ([`RefusedSubscription`]) | [`Cause::SubscriptionRefused`], [`ClientReport::refused_subscriptions`] |
 //! | a subscription, granted with a lower QoS than asked for | the client runs on with less, or ends ([`OnLowered`]) | [`Cause::SubscriptionLowered`], [`ClientReport::lowered_subscriptions`] |
 //! | a handler, a pub function, by error or panic | [`OnFailure`] | [`Stats`], [`Failure`] in the report |
-//! | the state callback, by panic | nothing | the log |
+//! | the state callback, by panic | nothing | [`Stats::callback_panics`], [`Failure`] in the report, the log |
+//! | the function of [`ClientSpec::credentials_with`], by error or panic | a failed attempt | [`Cause::Credentials`] |
 //! | a client's own thread, by panic | that client ends | [`Outcome::Panicked`] |
 //!
-//! Panics are caught where they unwind; with `panic = "abort"` they end the process.
+//! Panics are caught where they unwind, and so are those of what your functions return, own and
+//! log: an error whose `Display` panics, a panic payload or a captured value whose `Drop` does, a
+//! logger that does. With `panic = "abort"` they end the process, and so do a panic inside a
+//! destructor that runs while another panic unwinds, a panic hook that panics, and a stack that
+//! overflows ([`FleetBuilder::worker_stack_size`]).
 //! [`Report::exit_code`] is 1 if anything was lost against a promise or left undone, by the table in
 //! its documentation; else 0. [`Error`] has a variant
 //! for each error of a [`Fleet`] and its clients, so that one `?` serves a whole program.

@@ -10,7 +10,10 @@ use crate::{
         credentials::{Credentials, check_login},
         settings::Settings,
     },
-    supervise::{cause::Cause, panic::caught},
+    supervise::{
+        cause::Cause,
+        panic::{Failed, call},
+    },
 };
 
 /// One of them.
@@ -97,13 +100,12 @@ impl Brokers {
                 Ok(password) => Ok(Some((username.clone(), password))),
                 Err(message) => Err(no_credentials(message)),
             },
-            Credentials::Asked(ask) => match caught(|| ask()) {
-                Ok(Ok((username, password))) => match check_login(&username, &password) {
+            Credentials::Asked(ask) => match call(|| ask()) {
+                Ok((username, password)) => match check_login(&username, &password) {
                     Ok(()) => Ok(Some((username, password))),
                     Err(problem) => Err(no_credentials(problem.to_owned())),
                 },
-                Ok(Err(error)) => Err(no_credentials(error.to_string())),
-                Err(panic) => Err(no_credentials(panic)),
+                Err(Failed { text, .. }) => Err(no_credentials(text)),
             },
         }
     }

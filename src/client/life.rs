@@ -10,7 +10,12 @@ use crate::{
     receive::dispatch::Dispatch,
     spec::{retry::Attempts, settings::Settings},
     supervise::{
-        log_lines::what, outcome::Outcome, pace::Pacer, panic::caught, state::ClientState,
+        log,
+        log_lines::what,
+        outcome::Outcome,
+        pace::Pacer,
+        panic::{caught, discard},
+        state::ClientState,
         thinning::About,
     },
 };
@@ -62,10 +67,13 @@ impl Life {
             Ok(network) => network,
             Err(message) => return Outcome::Panicked { message },
         };
-        caught(|| network.run()).unwrap_or_else(|message| {
+        let outcome = caught(|| network.run()).unwrap_or_else(|message| {
             network.abandon();
             Outcome::Panicked { message }
-        })
+        });
+        // With it goes the credentials function.
+        discard(network);
+        outcome
     }
 
     /// Builds what the thread needs, and waits until all the others have too.

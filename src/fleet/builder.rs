@@ -23,11 +23,18 @@ use crate::{
     },
 };
 
-/// Twice what the deepest connect takes in a debug build, whose frames are large.
-const DEFAULT_STACK: usize = match cfg!(any(feature = "tls", feature = "websocket")) {
-    true => 1024 * 1024,
-    false => 256 * 1024,
+/// What the deepest connect takes in a debug build, whose frames are large: a smaller stack would overflow,
+/// which ends the process.
+pub(super) const LEAST_STACK: usize = match cfg!(any(feature = "tls", feature = "websocket")) {
+    true => 512 * 1024,
+    false => 128 * 1024,
 };
+
+/// Twice that.
+const DEFAULT_STACK: usize = 2 * LEAST_STACK;
+
+/// What std gives to a thread: handlers are ordinary code.
+const DEFAULT_WORKER_STACK: usize = 2 * 1024 * 1024;
 
 /// What a signal finds.
 enum Early {
@@ -71,6 +78,7 @@ pub struct FleetBuilder {
     pub(crate) dead_letter: Option<DeadLetter>,
     pub(crate) on_state: Option<StateCallback>,
     pub(crate) stack_size: usize,
+    pub(crate) worker_stack_size: usize,
     pub(crate) stop_deadline: Duration,
 }
 
@@ -89,6 +97,7 @@ impl FleetBuilder {
             dead_letter: None,
             on_state: None,
             stack_size: DEFAULT_STACK,
+            worker_stack_size: DEFAULT_WORKER_STACK,
             stop_deadline: Duration::from_secs(5),
         }
     }
@@ -205,12 +214,23 @@ impl FleetBuilder {
         self
     }
 
-    /// The stack of each thread, in bytes, at least 64 KiB. Handlers that recurse deeply may need
-    /// more; it is address space until it is used. Defaults to 256 KiB, and with the features
-    /// `tls` or `websocket` to 1 MiB: in a debug build a connect over `wss` takes 448 KiB.
+    /// The stack of each client's thread, in bytes: for the connection and the function of
+    /// [`ClientSpec::credentials_with`], the only one of yours that runs there. It is address space
+    /// until it is used. At least 128 KiB, and with the features `tls` or `websocket` 512 KiB: in a
+    /// debug build a connect over `wss` takes 448 KiB. Defaults to twice the least. Workers and
+    /// publisher threads have [`worker_stack_size`](Self::worker_stack_size).
     #[must_use]
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = bytes;
+        self
+    }
+
+    /// The stack of each worker and publisher thread, in bytes, at least 128 KiB: handlers, pub functions
+    /// and the other functions of yours run there, and one that overflows it ends the process. It is
+    /// address space until it is used. Defaults to 2 MiB, as std has it.
+    #[must_use]
+    pub fn worker_stack_size(mut self, bytes: usize) -> Self {
+        self.worker_stack_size = bytes;
         self
     }
 

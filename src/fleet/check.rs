@@ -8,7 +8,7 @@ use std::{
 use crate::{
     client::{password, spec::ClientSpec},
     fleet::{
-        builder::FleetBuilder,
+        builder::{FleetBuilder, LEAST_STACK},
         error::{Problem, StartError},
         range::{Checked, LONGEST, at, duration, in_range},
     },
@@ -123,8 +123,23 @@ fn check_fleet(builder: &FleetBuilder) -> Checked {
         in_range("connect_rate", rate, 1..=u32::MAX, "at least 1")?;
     }
     in_range("publishers", builder.publishers, 1..=1_000, "1 to 1,000")?;
-    let stacks = 64 * 1024..=1024 * 1024 * 1024;
-    in_range("stack_size", builder.stack_size, stacks, "64 KiB to 1 GiB")
+    let most = 1024 * 1024 * 1024;
+    let allowed = match LEAST_STACK {
+        0..=131_072 => "128 KiB to 1 GiB",
+        _ => "512 KiB to 1 GiB, with the features tls or websocket",
+    };
+    in_range(
+        "stack_size",
+        builder.stack_size,
+        LEAST_STACK..=most,
+        allowed,
+    )?;
+    in_range(
+        "worker_stack_size",
+        builder.worker_stack_size,
+        128 * 1024..=most,
+        "128 KiB to 1 GiB",
+    )
 }
 
 fn check_identity(settings: &Settings) -> Checked {

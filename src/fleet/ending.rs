@@ -20,6 +20,7 @@ use crate::{
     spec::outbox::OnLowered,
     supervise::{
         lateness::LatenessMeter,
+        log,
         log_lines::FleetLog,
         outcome::Outcome,
         report::{ClientReport, Report},
@@ -101,6 +102,15 @@ impl Crew {
         let workers = self.workers.iter().map(|worker| &worker.thread);
         let mut all = self.clients.iter().chain(workers).chain(&self.publishers);
         all.find(|thread| thread.is_current())
+    }
+
+    /// The threads that ended by a panic. A client's thread tells so by its outcome.
+    fn panicked(&self) -> impl Iterator<Item = String> {
+        let workers = self.workers.iter().map(|worker| &worker.thread);
+        workers.chain(&self.publishers).filter_map(|thread| {
+            let panic = thread.panic()?;
+            Some(format!("{} (ended by a panic: {panic})", thread.name()))
+        })
     }
 }
 
@@ -336,6 +346,7 @@ impl Ending {
         });
         let clients = clients.collect();
         abandoned.extend(threads);
+        abandoned.extend(crew.panicked());
         Report {
             clients,
             lateness: self.lateness.read(),

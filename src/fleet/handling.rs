@@ -9,15 +9,15 @@ use crate::{
     },
     fleet::builder::FleetBuilder,
     receive::{
-        handler::{FailureSink, Handling, OnFailure, Route},
+        handler::{FailureSink, Handling, OnFailure, Pause, Route},
         message::Message,
         worker::StateCallback,
     },
     supervise::{
-        log_lines::{FleetLog, what},
+        log_lines::FleetLog,
+        outcome::{Failure, FailureKind},
         panic::caught,
         state::StateChange,
-        thinning::About,
     },
 };
 
@@ -44,24 +44,40 @@ pub(super) fn failure_sink(clients: &Clients, on_failure: OnFailure) -> FailureS
     })
 }
 
-/// A state callback whose panic is logged and ends there.
-pub(super) fn guarded(callback: StateCallback, log: Arc<FleetLog>) -> StateCallback {
+/// A state callback whose panic is counted for the client, logged, and ends there.
+pub(super) fn guarded(
+    callback: StateCallback,
+    clients: &Clients,
+    log: Arc<FleetLog>,
+) -> StateCallback {
+    let clients = clients.clone();
     Arc::new(move |change: &StateChange| {
-        if let Err(panic) = caught(|| callback(change)) {
-            let about = About {
-                what: what::STATE_CALLBACK,
-                place: "",
-                text: &panic,
-            };
-            log.error(
-                &change.client,
-                &about,
-                format_args!(
-                    "the state callback panicked on {}: {panic}",
-                    change.client()
-                ),
-            );
-        }
+        let Err(message) = caught(|| callback(change)) else {
+            return;
+        };
+        let Ok(client) = clients.get(change.client()) else {
+            return;
+        };
+        let core = client.core();
+        let failure = Failure {
+            kind: FailureKind::StateCallback,
+            client: Arc::clone(&core.name),
+            topic: None,
+            message,
+            panicked: true,
+        };
+        core.counters.callback_panics.increment();
+        core.status.failed(&failure);
+        log.error(&change.client, &failure.about(), format_args!("{failure}"));
+    })
+}
+
+/// The pause before a handler is called again: the stop of its client ends it.
+fn pause(clients: &Clients) -> Pause {
+    let clients = clients.clone();
+    Arc::new(move |index, pause| {
+        let client = clients.at(index);
+        client.is_none_or(|client| client.core().intake.pause(pause))
     })
 }
 
@@ -90,5 +106,6 @@ pub(super) fn handling(
         on_failure: builder.on_failure,
         dead_letter: builder.dead_letter.clone(),
         failed,
+        pause: pause(clients),
     }
 }

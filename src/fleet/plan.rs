@@ -9,6 +9,7 @@ pub(crate) struct Plan {
     pub(crate) workers: usize,
     pub(crate) publishers: usize,
     pub(crate) stack_size: usize,
+    pub(crate) worker_stack_size: usize,
     /// What of QoS 0 of one client may wait.
     pub(crate) share: Share,
 }
@@ -33,6 +34,7 @@ impl Plan {
             workers,
             publishers,
             stack_size: builder.stack_size,
+            worker_stack_size: builder.worker_stack_size,
             share: Share::new(builder.queue_capacity, builder.queue_bytes, specs.len()),
         }
     }

@@ -1,14 +1,18 @@
 //! How a pub function is called: only while its client is connected, and its failures counted.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     client::{handle::Client, spec::PubFunction},
     publish::schedule::{Task, Tick},
-    receive::handler::{FailureSink, OnFailure},
+    receive::handler::{FailureSink, OnFailure, pause_before},
     supervise::{
+        log,
         outcome::{Failure, FailureKind},
-        panic::caught,
+        panic::{Failed, call},
         refusals,
     },
 };
@@ -31,13 +35,14 @@ impl Caller {
         Task {
             interval,
             phase: interval.mul_f64(fraction),
-            call: Box::new(move || self.tick()),
+            call: Box::new(move || self.tick(interval)),
             missed: Box::new(move |n| counters.missed_ticks.add(n)),
         }
     }
 
-    fn tick(&mut self) -> Tick {
-        let core = self.client.core();
+    fn tick(&mut self, interval: Duration) -> Tick {
+        let begun = Instant::now();
+        let core = Arc::clone(self.client.core());
         if !core.status.is_connected() {
             return match core.status.is_ended() {
                 true => Tick::Ended,
@@ -47,14 +52,21 @@ impl Caller {
         if core.intake.is_closed() {
             return Tick::Ended;
         }
-        let calls = match self.on_failure {
-            OnFailure::Retry(times) => times.saturating_add(1),
-            _ => 1,
+        let repetitions = match self.on_failure {
+            OnFailure::Retry(times) => times,
+            _ => 0,
         };
-        for _ in 0..calls {
-            match self.call() {
-                Ok(()) => break,
-                Err(failure) => (self.failed)(self.index, failure),
+        let mut repetition = 0;
+        while let Err(failure) = self.call() {
+            (self.failed)(self.index, failure);
+            if repetition == repetitions {
+                break;
+            }
+            repetition += 1;
+            let pause = pause_before(repetition);
+            // The next call is due before the pause is over, or there will be none.
+            if begun.elapsed() + pause >= interval || core.intake.pause(pause) {
+                break;
             }
         }
         Tick::Called
@@ -64,21 +76,19 @@ impl Caller {
         let core = Arc::clone(self.client.core());
         core.counters.ticks.increment();
         let (function, client) = (&mut self.function, &self.client);
-        let (result, was_refused) = refusals::watched(|| caught(|| function(client)));
-        let (message, panicked) = match result {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) if was_refused => {
-                log::debug!("left at the stop: {error}");
-                return Ok(());
-            }
-            Ok(Err(error)) => (error.to_string(), false),
-            Err(panic) => (panic, true),
+        let (called, was_refused) = refusals::watched(|| call(|| function(client)));
+        let Err(Failed { text, panicked }) = called else {
+            return Ok(());
         };
+        if was_refused && !panicked {
+            log::debug!("left at the stop: {text}");
+            return Ok(());
+        }
         let failure = Failure {
             kind: FailureKind::PubFunction,
             client: Arc::clone(&core.name),
             topic: None,
-            message,
+            message: text,
             panicked,
         };
         match panicked {

@@ -80,7 +80,9 @@ pub(crate) fn start_publishers(
             1 => "publisher".to_owned(),
             _ => format!("publisher-{n}"),
         };
-        let thread = spawn(&name, plan.stack_size, move |thread| publisher.run(thread))?;
+        let thread = spawn(&name, plan.worker_stack_size, move |thread| {
+            publisher.run(thread)
+        })?;
         fleet.ending.crew.lock().publishers.push(thread);
     }
     let begins = numbers.into_iter().map(|(publisher, own)| {

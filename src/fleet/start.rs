@@ -33,7 +33,7 @@ use crate::{
         worker::{Busy, StateCallback, Worker},
     },
     supervise::{
-        limits,
+        limits, log,
         log_lines::FleetLog,
         pace::Pacer,
         state::{Announced, Announcer},
@@ -89,8 +89,10 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
     );
 
     let failed = failure_sink(&clients, builder.on_failure);
-    let guarded = |callback| guarded(callback, Arc::clone(&log));
-    let callback = builder.on_state.clone().map(guarded);
+    let callback = builder
+        .on_state
+        .clone()
+        .map(|callback| guarded(callback, &clients, Arc::clone(&log)));
     let states = announcer.listener(1).zip(callback);
     let (worker_states, publisher_states) = match plan.workers {
         0 => (None, states),
@@ -170,9 +172,13 @@ fn start_workers(
             busy: busy.clone(),
             acknowledged: false,
         };
-        let thread = spawn(&format!("worker-{n}"), plan.stack_size, move |thread| {
-            worker.run(thread);
-        })?;
+        let thread = spawn(
+            &format!("worker-{n}"),
+            plan.worker_stack_size,
+            move |thread| {
+                worker.run(thread);
+            },
+        )?;
         fleet.ending.crew.lock().workers.push(RunningWorker {
             thread,
             busy,

@@ -8,7 +8,12 @@ use std::{
 
 use crossbeam_channel::{Receiver, TryRecvError, after, never, select};
 
-use crate::supervise::{lateness::LatenessMeter, thread::Thread};
+use crate::supervise::{
+    lateness::LatenessMeter,
+    log,
+    panic::{caught, discard},
+    thread::Thread,
+};
 
 /// What became of a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,16 +88,19 @@ impl<S> Publisher<S> {
                 },
                 recv(states) -> change => match (change, &self.states) {
                     (Ok(change), Some((_, callback))) => callback(&change),
-                    _ => self.states = None,
+                    // Every client has ended. Its callback is the user's, and so is what that owns.
+                    _ => discard(self.states.take()),
                 },
                 recv(timer) -> _ => self.tick(&mut due),
             }
         }
-        if let Some((states, callback)) = &self.states {
+        if let Some((states, callback)) = self.states.take() {
             while let Ok(change) = states.try_recv() {
                 callback(&change);
             }
+            discard(callback);
         }
+        self.tasks.drain(..).for_each(discard);
     }
 
     fn tick(&mut self, due: &mut BinaryHeap<Reverse<(Instant, usize)>>) {
@@ -104,7 +112,13 @@ impl<S> Publisher<S> {
         };
         // Looked at before the call: how long the function takes is the lateness of the next ones.
         let late = Instant::now().saturating_duration_since(moment);
-        let left_out = match (task.call)() {
+        // The user's function is called in there, and what unwinds is caught. Should our own code panic
+        // beside it, the schedule goes on.
+        let tick = caught(|| (task.call)()).unwrap_or_else(|panic| {
+            log::error!("the publisher thread panicked beside a pub function: {panic}");
+            Tick::Called
+        });
+        let left_out = match tick {
             Tick::Called => {
                 self.lateness.called(late);
                 0

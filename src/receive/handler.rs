@@ -1,12 +1,13 @@
 //! Which handlers a message goes to, and what follows when one of them fails.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, mem, sync::Arc, time::Duration};
 
 use crate::{
     receive::{filter::topic_matches, message::Message, source::Source},
     supervise::{
+        log,
         outcome::{Failure, FailureKind},
-        panic::caught,
+        panic::{Failed, call, caught, discard},
         refusals,
     },
 };
@@ -46,8 +47,11 @@ pub enum OnFailure {
     /// Go on with the next message or tick.
     #[default]
     Log,
-    /// Call it again, at once, up to this many times; if it still fails, give the message to the
-    /// dead-letter function.
+    /// Call it again, up to this many times; if it still fails, give the message to the dead-letter
+    /// function. There is a pause before each repetition: 10 ms, doubled each time, at most 1 s. It
+    /// holds up what shares the worker or publisher thread, and ends at once when the client is
+    /// stopped: then the message is neither handled nor acknowledged, and no dead letter. A pub
+    /// function is not repeated past the moment of its next call.
     Retry(u32),
     /// Stop the client whose message or tick it was.
     StopClient,
@@ -79,6 +83,19 @@ pub(crate) struct Handling {
     pub(crate) on_failure: OnFailure,
     pub(crate) dead_letter: Option<DeadLetter>,
     pub(crate) failed: FailureSink,
+    pub(crate) pause: Pause,
+}
+
+/// Waits before a function is called again, on behalf of the client at this index. Says whether that client
+/// has been stopped, which ends the wait.
+pub(crate) type Pause = Arc<dyn Fn(usize, Duration) -> bool + Send + Sync>;
+
+/// How long to wait before a function is called again.
+pub(crate) fn pause_before(repetition: u32) -> Duration {
+    const FIRST: Duration = Duration::from_millis(10);
+    const LONGEST: Duration = Duration::from_secs(1);
+    let factor = 2_u32.saturating_pow(repetition.saturating_sub(1));
+    FIRST.saturating_mul(factor).min(LONGEST)
 }
 
 impl Handling {
@@ -99,13 +116,13 @@ impl Handling {
     }
 
     fn run(&self, handler: &Handler, message: &Message) -> Verdict {
-        let attempts = match self.on_failure {
-            OnFailure::Retry(times) => times.saturating_add(1),
-            _ => 1,
+        let repetitions = match self.on_failure {
+            OnFailure::Retry(times) => times,
+            _ => 0,
         };
-        let mut last = None;
-        for _ in 0..attempts {
-            match attempt(FailureKind::Handler, message, || handler(message)) {
+        let mut repetition = 0;
+        let failure = loop {
+            let failure = match attempt(FailureKind::Handler, message, || handler(message)) {
                 Attempt::Done => return Verdict::Done,
                 Attempt::Left(failure) => {
                     if failure.panicked {
@@ -113,14 +130,16 @@ impl Handling {
                     }
                     return Verdict::Left;
                 }
-                Attempt::Failed(failure) => {
-                    self.note(message.source(), &failure);
-                    last = Some(failure);
-                }
+                Attempt::Failed(failure) => failure,
+            };
+            self.note(message.source(), &failure);
+            if repetition == repetitions {
+                break failure;
             }
-        }
-        let Some(failure) = last else {
-            return Verdict::Done;
+            repetition += 1;
+            if (self.pause)(message.source().index, pause_before(repetition)) {
+                return Verdict::Left;
+            }
         };
         if let (OnFailure::Retry(_), Some(dead_letter)) = (self.on_failure, &self.dead_letter) {
             message.source().counters.dead_letters.increment();
@@ -136,6 +155,20 @@ impl Handling {
         match self.on_failure {
             OnFailure::StopClient | OnFailure::StopFleet => Verdict::Left,
             OnFailure::Log | OnFailure::Retry(_) => Verdict::Done,
+        }
+    }
+
+    /// Our own code panicked on a message: a failure of its handler, as far as can be told.
+    pub(crate) fn defect(&self, message: &Message, text: String) {
+        let failure = Failure {
+            kind: FailureKind::Handler,
+            client: Arc::clone(&message.source().name),
+            topic: Some(message.topic().to_owned()),
+            message: text,
+            panicked: true,
+        };
+        if caught(|| self.note(message.source(), &failure)).is_err() {
+            message.source().counters.handler_panics.increment();
         }
     }
 
@@ -179,11 +212,9 @@ fn attempt(
     message: &Message,
     function: impl FnOnce() -> HandlerResult,
 ) -> Attempt {
-    let (result, was_refused) = refusals::watched(|| caught(function));
-    let (text, panicked) = match result {
-        Ok(Ok(())) => return Attempt::Done,
-        Ok(Err(error)) => (error.to_string(), false),
-        Err(panic) => (panic, true),
+    let (called, was_refused) = refusals::watched(|| call(function));
+    let Err(Failed { text, panicked }) = called else {
+        return Attempt::Done;
     };
     let failure = Failure {
         kind,
@@ -199,6 +230,18 @@ fn attempt(
             Attempt::Left(failure)
         }
         false => Attempt::Failed(failure),
+    }
+}
+
+impl Drop for Handling {
+    /// By the worker that ends last.
+    fn drop(&mut self) {
+        let own = mem::take(&mut self.own).into_iter().flatten();
+        mem::take(&mut self.fleet)
+            .into_iter()
+            .chain(own)
+            .for_each(discard);
+        discard(self.dead_letter.take());
     }
 }
 

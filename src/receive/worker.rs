@@ -17,6 +17,7 @@ use crate::{
     spec::qos::QoS,
     supervise::{
         backoff::Backoff,
+        panic::{caught, discard},
         state::{Announced, StateChange},
         thread::Thread,
     },
@@ -68,6 +69,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn run(mut self, thread: &Thread) {
+        self.work(thread);
+        discard(self.states.take());
+    }
+
+    fn work(&mut self, thread: &Thread) {
         let mut looking_out = Backoff::default();
         let none = never();
         loop {
@@ -89,7 +95,8 @@ impl Worker {
                 },
                 recv(states) -> change => match (change, &self.states) {
                     (Ok(change), Some((_, callback))) => callback(&change),
-                    _ => self.states = None,
+                    // Every client has ended. Its callback is the user's, and so is what that owns.
+                    _ => discard(self.states.take()),
                 },
                 recv(self.stopping) -> _ => {
                     self.drain();
@@ -182,8 +189,11 @@ impl Worker {
         let index = message.source().index;
         self.acknowledged |= message.qos() != QoS::AtMostOnce;
         self.busy.0.store(index, Ordering::Relaxed);
-        self.handling.handle(&mut message);
-        drop(message);
+        // Whatever unwinds beside the handlers costs this message and not the thread.
+        if let Err(text) = caught(|| self.handling.handle(&mut message)) {
+            self.handling.defect(&message, text);
+        }
+        discard(message);
         self.busy.0.store(IDLE, Ordering::Relaxed);
     }
 }

@@ -87,6 +87,8 @@ counters! {
     pub_errors,
     /// Calls of a pub function that panicked.
     pub_panics,
+    /// Calls of the state callback that panicked.
+    callback_panics,
     /// Subscriptions that the broker refused.
     refused_subscriptions,
     /// Subscriptions that the broker granted with a lower quality of service than asked for.

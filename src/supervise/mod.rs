@@ -8,6 +8,7 @@ pub(crate) mod counters;
 pub(crate) mod lateness;
 pub(crate) mod ledger;
 pub(crate) mod limits;
+pub(crate) mod log;
 pub(crate) mod log_lines;
 pub(crate) mod losses;
 pub(crate) mod outcome;

@@ -135,6 +135,8 @@ pub enum FailureKind {
     PubFunction,
     /// The dead-letter function.
     DeadLetter,
+    /// The callback of [`FleetBuilder::on_state`](crate::FleetBuilder::on_state), by a panic.
+    StateCallback,
 }
 
 impl fmt::Display for FailureKind {
@@ -143,6 +145,7 @@ impl fmt::Display for FailureKind {
             Self::Handler => "a handler",
             Self::PubFunction => "a pub function",
             Self::DeadLetter => "the dead-letter function",
+            Self::StateCallback => "the state callback",
         })
     }
 }
@@ -193,6 +196,7 @@ impl Failure {
                 FailureKind::Handler => what::HANDLER,
                 FailureKind::PubFunction => what::PUB_FUNCTION,
                 FailureKind::DeadLetter => what::DEAD_LETTER,
+                FailureKind::StateCallback => what::STATE_CALLBACK,
             },
             place: if self.panicked { "by panic" } else { "" },
             text: &self.message,

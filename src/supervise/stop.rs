@@ -13,17 +13,22 @@ use parking_lot::{Condvar, Mutex};
 /// Whether a client takes messages from its broker. Closed for good when it is told to stop: what
 /// arrives later is neither delivered nor acknowledged.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Intake(Arc<AtomicBool>);
+pub(crate) struct Intake(Arc<StopSignal>);
 
 impl Intake {
     pub(crate) fn close(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.raise();
     }
 
-    /// Relaxed: a network thread that sees it late delivers a few messages more. Nothing depends on
-    /// that, because workers say themselves when they handle no more.
+    /// A network thread that sees it late delivers a few messages more. Nothing depends on that,
+    /// because workers say themselves when they handle no more.
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_raised()
+    }
+
+    /// Waits until it is closed, at most this long. Says whether it is closed.
+    pub(crate) fn pause(&self, at_most: Duration) -> bool {
+        self.0.pause(at_most)
     }
 }
 

@@ -10,6 +10,8 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::supervise::panic::caught;
+
 /// A running thread, for as many threads as want to wait for it.
 #[derive(Debug)]
 pub(crate) struct Thread {
@@ -30,6 +32,8 @@ struct State {
     idle: bool,
     /// How many stops of the fleet it is inside of: a stop that waited for it would wait for itself.
     stops: usize,
+    /// What the body panicked with.
+    panic: Option<String>,
 }
 
 /// Set when the body has returned or unwound: std has no join with a deadline.
@@ -73,9 +77,11 @@ impl Thread {
             .stack_size(stack_size)
             .spawn(move || {
                 let _ = own.id.set(current().id());
-                // Dropped last, also when the body panics.
+                // Dropped last.
                 let ended = Ended(own);
-                body(&ended.0);
+                if let Err(text) = caught(|| body(&ended.0)) {
+                    ended.0.change(|state| state.panic = Some(text));
+                }
             })?;
         *thread.handle.lock() = Some(handle);
         Ok(thread)
@@ -93,6 +99,12 @@ impl Thread {
     /// Whether its body has neither returned nor unwound.
     pub(crate) fn is_running(&self) -> bool {
         !self.state.lock().ended
+    }
+
+    /// What its body panicked with: a defect of ours, since the panics of foreign code are caught where
+    /// they happen.
+    pub(crate) fn panic(&self) -> Option<String> {
+        self.state.lock().panic.clone()
     }
 
     /// Whether it is inside a stop of its own fleet.
@@ -188,6 +200,14 @@ mod tests {
         assert!(thread.join_until(None));
         assert!(!thread.is_running());
         assert!(thread.join_until(None), "a second join is no wait");
+        assert_eq!(thread.panic(), None);
+    }
+
+    #[test]
+    fn a_body_that_panics_is_an_end_that_can_be_told() {
+        let thread = Thread::spawn("frail", 64 * 1024, || panic!("a defect")).unwrap();
+        assert!(thread.join_until(None));
+        assert_eq!(thread.panic().as_deref(), Some("a defect"));
     }
 
     /// Fails if a stop waits for a thread that is inside a stop itself: two of them would wait for each

@@ -15,6 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::hub::Hub;
 use super::reader::Reader;
 use super::thread;
+use crate::supervise::log;
 
 /// Connections that may wait to be accepted; the system may lower it.
 const BACKLOG: i32 = 4096;

@@ -19,6 +19,7 @@ use super::opening::Opening;
 use super::thread;
 use super::wire::{self, WireError};
 use super::writer::Writer;
+use crate::supervise::log;
 
 /// How much is read at once; it lies on the small stack of the thread.
 const CHUNK: usize = 16 * 1024;

@@ -16,6 +16,7 @@ use super::encode::encode;
 use super::hub::Hub;
 use super::packet::Packet;
 use super::record::Direction;
+use crate::supervise::log;
 
 /// A writer hands this much to the socket at a time, if there is as much.
 const BATCH: usize = 64 * 1024;

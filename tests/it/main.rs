@@ -53,6 +53,7 @@ mod operations;
 mod outbox_policies;
 mod outcomes;
 mod overflow;
+mod panics;
 mod pub_functions;
 mod publish;
 mod publish_again;

@@ -112,7 +112,8 @@ fn so_is_a_setting_of_the_fleet() {
         ("queue_bytes", builder().queue_bytes(0)),
         ("connect_rate", builder().connect_rate(0)),
         ("publishers", builder().publishers(0)),
-        ("stack_size", builder().stack_size(1_024)),
+        ("stack_size", builder().stack_size(64 << 10)),
+        ("worker_stack_size", builder().worker_stack_size(64 << 10)),
     ];
     for (expected, builder) in wrong {
         let error = start_error(builder);

@@ -174,6 +174,22 @@ fn a_property_test_with_a_random_seed_is_caught() {
 }
 
 #[test]
+fn a_logger_that_panics_is_kept_apart() {
+    assert_clean(sources(), unguarded_logs);
+}
+
+#[test]
+fn an_unguarded_log_line_is_caught() {
+    let text = "use log::warn;\nfn f() {\n    log::info!(\"\");\n}";
+    let offenses = ["1: logs past supervise::log", "3: logs past supervise::log"];
+    assert_eq!(found(unguarded_logs("src/spec/retry.rs", text)), offenses);
+    let guarded = "use crate::supervise::{\n    cause::Cause,\n    log,\n};\nlog::info!(\"\");";
+    assert_eq!(found(unguarded_logs("src/a.rs", guarded)), [""; 0]);
+    let guarded = "use crate::supervise::log;\nlog::info!(\"\");";
+    assert_eq!(found(unguarded_logs("src/a.rs", guarded)), [""; 0]);
+}
+
+#[test]
 fn threads_are_spawned_in_one_place() {
     assert_clean(sources(), spawns);
 }
@@ -536,6 +552,35 @@ impl fmt::Display for Offense {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}", self.line, self.what)
     }
+}
+
+/// A logger is the user's code: `supervise/log.rs` has the macros that keep its panics apart, under the name
+/// of the crate.
+fn unguarded_logs(path: &str, text: &str) -> Vec<Offense> {
+    if path == "src/supervise/log.rs" {
+        return Vec::new();
+    }
+    let code = code_of(text);
+    let imports: String = code.chars().filter(|c| !c.is_whitespace()).collect();
+    let is_guarded = imports.contains("crate::supervise::log;")
+        || imports.split("supervise::{").skip(1).any(|group| {
+            let group = group.split(';').next().unwrap_or_default();
+            group.split(['{', ',', '}']).any(|name| name == "log")
+        })
+        || imports.contains("supervise::log,");
+    code.lines()
+        .enumerate()
+        .filter(|(_, line)| {
+            let logs = ["error", "warn", "info", "debug", "trace"]
+                .iter()
+                .any(|level| line.contains(&format!("log::{level}!")));
+            line.contains("use log::") || (logs && !is_guarded)
+        })
+        .map(|(at, _)| Offense {
+            line: at + 1,
+            what: "logs past supervise::log".to_owned(),
+        })
+        .collect()
 }
 
 fn random_properties(_: &str, text: &str) -> Vec<Offense> {

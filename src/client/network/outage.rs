@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::{
     client::network::Network,
-    supervise::{cause::Cause, log_lines::what, state::Numbered, thinning::About},
+    supervise::{cause::Cause, log, log_lines::what, state::Numbered, thinning::About},
 };
 
 /// An outage whose end is not in the log yet.

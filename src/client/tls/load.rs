@@ -22,6 +22,7 @@ use crate::{
         },
     },
     spec::tls::{Roots, Tls, TlsError},
+    supervise::log,
 };
 
 /// The largest file that is read: all authorities of a system are a quarter of a megabyte.

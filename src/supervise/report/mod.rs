@@ -131,7 +131,11 @@ impl ClientReport {
     /// Calls of its functions that failed.
     fn failures(&self) -> u64 {
         let stats = &self.stats;
-        stats.handler_errors + stats.handler_panics + stats.pub_errors + stats.pub_panics
+        stats.handler_errors
+            + stats.handler_panics
+            + stats.pub_errors
+            + stats.pub_panics
+            + stats.callback_panics
     }
 }
 
