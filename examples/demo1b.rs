@@ -1,6 +1,6 @@
 //! The tutorial's demo1b: one thread of yours serves many clients by turns, through reconnects.
 //!
-//! `cargo run --release --example demo1b -- [--clients N] [--broker URL] [--seconds N]`
+//! `cargo run --release --example demo1b -- --help` shows the options.
 //!
 //! The tutorial's `multi_loop` goes through a list of clients and gives each a turn. Here that is
 //! the main thread: it publishes for each client that is connected and takes what all of them have
@@ -10,14 +10,11 @@
 //!
 //! The connections have a thread each, as everywhere in this crate: clients + 1 threads. Driving
 //! several connections on one thread, as the original does, is a later and separate piece of work.
-//!
-//! - `--clients N`: so many clients (10)
-//! - `--broker URL`: a broker of yours, which stays; else the example brings its own
-//! - `--seconds N`: ends after N seconds (6); Ctrl-C ends it at any time
+
+mod support;
 
 use std::{
     error::Error,
-    process::exit,
     time::{Duration, Instant},
 };
 
@@ -26,7 +23,15 @@ use mqtt_fleet::{
     testing::{Sessions, TestBroker},
 };
 
-const USAGE: &str = "usage: demo1b [--clients N] [--broker URL] [--seconds N]";
+use support::{Arguments, Outcome, Unwritten, say};
+
+const HELP: &str = "\
+usage: demo1b [--clients N] [--broker URL] [--seconds N]
+
+  --clients N    how many clients (10)
+  --broker URL   a broker of yours, which stays; else the example brings its own
+  --seconds N    ends after N seconds (6); Ctrl-C ends it at any time
+  --help         prints this";
 
 /// When our own broker goes away, and when it comes back.
 const AWAY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3));
@@ -37,12 +42,13 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// How long a turn waits for a message.
 const TURN: Duration = Duration::from_millis(20);
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    support::run(HELP, demo)
+}
+
+fn demo(arguments: Arguments) -> Outcome {
     env_logger::init(); // RUST_LOG=mqtt_fleet=debug shows what the library says itself
-    let options = Options::from_arguments().unwrap_or_else(|wrong| {
-        eprintln!("{wrong}");
-        exit(2)
-    });
+    let options = Options::from(arguments)?;
     let mut own_broker = None;
     let url = match &options.broker {
         Some(url) => url.clone(),
@@ -55,17 +61,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let fleet = Fleet::builder().clients(clients).start()?;
     fleet.stop_on_signal()?;
     match fleet.wait_subscribed(Duration::from_secs(5)) {
-        Ok(()) => println!("All clients connected"),
-        Err(error) => println!("not all clients are connected: {error}"),
+        Ok(()) => say("All clients connected")?,
+        Err(error) => say(format_args!("not all clients are connected: {error}"))?,
     }
-    println!("current threads = {}", fleet.threads().total());
+    say(format_args!(
+        "current threads = {}",
+        fleet.threads().total()
+    ))?;
 
     multi_loop(&fleet, &options, own_broker.as_ref())?;
 
-    println!("current threads = {}", fleet.threads().total());
+    say(format_args!(
+        "current threads = {}",
+        fleet.threads().total()
+    ))?;
     let report = fleet.stop(Duration::from_secs(5));
-    println!("\nReport\n{report}");
-    exit(report.exit_code())
+    say(format_args!("\nReport\n{report}"))?;
+    Ok(report.exit_code())
 }
 
 /// Serves all clients by turns until the time is over or every client has ended.
@@ -82,15 +94,15 @@ fn multi_loop(
             (Some(broker), 0) if start.elapsed() >= AWAY.0 => {
                 broker.stop();
                 restarts = 1;
-                println!("the broker is away");
+                say("the broker is away")?;
             }
             (Some(broker), 1) if start.elapsed() >= AWAY.1 => {
                 broker.restart(Sessions::Lost)?;
                 restarts = 2;
-                println!(
-                    "the broker is back, current threads = {}",
-                    fleet.threads().total()
-                );
+                let threads = fleet.threads().total();
+                say(format_args!(
+                    "the broker is back, current threads = {threads}"
+                ))?;
             }
             _ => {}
         }
@@ -106,20 +118,20 @@ fn multi_loop(
                     format!("turn {count}"),
                 );
                 if let Err(error) = client.try_publish(topic, QoS::AtLeastOnce, false, text) {
-                    println!("{error}");
+                    say(error)?;
                 }
             }
         }
-        show_changes(fleet);
+        show_changes(fleet)?;
         // What has come, of whichever client; a turn with nothing to do waits a little.
         let mut wait = TURN;
         while let Ok(message) = messages.recv_timeout(wait) {
-            println!(
+            say(format_args!(
                 "{} received {}: {}",
                 message.client(),
                 message.topic(),
                 message.text()
-            );
+            ))?;
             wait = Duration::ZERO;
         }
         if fleet.threads().clients() == 0 {
@@ -129,16 +141,21 @@ fn multi_loop(
     Ok(())
 }
 
-fn show_changes(fleet: &Fleet) {
+fn show_changes(fleet: &Fleet) -> Result<(), Unwritten> {
     while let Ok(change) = fleet.states().try_recv() {
         let client = change.client();
         match change.state() {
-            ClientState::Connected { .. } => println!("{client} is connected"),
-            ClientState::Lost { cause } => println!("{client} is disconnected: {cause}"),
-            ClientState::Ended { outcome } => println!("the thread of {client} ended: {outcome}"),
+            ClientState::Connected { .. } => say(format_args!("{client} is connected"))?,
+            ClientState::Lost { cause } => {
+                say(format_args!("{client} is disconnected: {cause}"))?;
+            }
+            ClientState::Ended { outcome } => {
+                say(format_args!("the thread of {client} ended: {outcome}"))?;
+            }
             _ => {}
         }
     }
+    Ok(())
 }
 
 struct Options {
@@ -148,25 +165,18 @@ struct Options {
 }
 
 impl Options {
-    fn from_arguments() -> Result<Self, String> {
+    fn from(mut arguments: Arguments) -> Result<Self, Box<dyn Error>> {
         let mut options = Self {
             clients: 10,
             broker: None,
             time: Duration::from_secs(6),
         };
-        let mut arguments = std::env::args().skip(1);
-        while let Some(argument) = arguments.next() {
-            let mut value = || {
-                let missing = || format!("{argument} needs a value\n{USAGE}");
-                arguments.next().ok_or_else(missing)
-            };
-            match argument.as_str() {
-                "--clients" => options.clients = value()?.parse().map_err(|_| USAGE)?,
-                "--broker" => options.broker = Some(value()?),
-                "--seconds" => {
-                    options.time = Duration::from_secs(value()?.parse().map_err(|_| USAGE)?);
-                }
-                _ => return Err(format!("unknown argument {argument}\n{USAGE}")),
+        while let Some(option) = arguments.next()? {
+            match option.as_str() {
+                "--clients" => options.clients = arguments.count()?,
+                "--broker" => options.broker = Some(arguments.broker()?),
+                "--seconds" => options.time = arguments.seconds()?,
+                _ => return Ok(arguments.unknown()?),
             }
         }
         Ok(options)

@@ -1,39 +1,44 @@
 //! The tutorial's demo2: a thread for each client, three connect attempts, a pub function.
 //!
-//! `cargo run --release --example demo2 -- [--broker URL]... [--seconds N] [--pub] [--forever]`
+//! `cargo run --release --example demo2 -- --help` shows the options.
 //!
 //! Without `--broker` it runs on two brokers of its own. One of them goes away for good after
 //! three seconds: three attempts to reach it, then that client's thread ends, the thread count
 //! falls by one, and the other client runs on. The exit code is the report's: 1 here, because a
-//! client gave up.
-//!
-//! - `--broker URL`: one client for each; may be repeated
-//! - `--seconds N`: ends after N seconds (12); Ctrl-C ends it at any time
-//! - `--pub`: each client has a pub function of its own, on the publisher thread; else the main
-//!   thread publishes for all of them in turn, as the original does
-//! - `--forever`: the original's `run_forever`: retries without end, and ends only by Ctrl-C
-//!   unless `--seconds` is given too
+//! client gave up. `--pub` and `--forever` are the original's pub functions and `run_forever`.
+
+mod support;
 
 use std::{
     error::Error,
-    process::exit,
     time::{Duration, Instant},
 };
 
 use crossbeam_channel::RecvTimeoutError;
 use mqtt_fleet::{ClientSpec, ClientState, Fleet, QoS, Retry, StateChange, testing::TestBroker};
 
-const USAGE: &str = "usage: demo2 [--broker URL]... [--seconds N] [--pub] [--forever]";
+use support::{Arguments, Outcome, Unwritten, say};
+
+const HELP: &str = "\
+usage: demo2 [--broker URL]... [--seconds N] [--pub] [--forever]
+
+  --broker URL   one client for each; may be repeated
+  --seconds N    ends after N seconds (12); Ctrl-C ends it at any time
+  --pub          each client has a pub function of its own, on the publisher thread;
+                 else the main thread publishes for all of them in turn
+  --forever      retries without end, and ends only by Ctrl-C unless --seconds is given
+  --help         prints this";
 
 /// When the second of our own brokers goes away.
 const BROKER_LEAVES_AFTER: Duration = Duration::from_secs(3);
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    support::run(HELP, demo)
+}
+
+fn demo(arguments: Arguments) -> Outcome {
     env_logger::init(); // RUST_LOG=mqtt_fleet=debug shows what the library says itself
-    let options = Options::from_arguments().unwrap_or_else(|wrong| {
-        eprintln!("{wrong}");
-        exit(2)
-    });
+    let options = Options::from(arguments)?;
     let mut own_brokers = Vec::new();
     let mut urls = options.brokers.clone();
     if urls.is_empty() {
@@ -41,27 +46,33 @@ fn main() -> Result<(), Box<dyn Error>> {
         urls = own_brokers.iter().map(TestBroker::url).collect();
     }
 
-    println!("Creating Connections");
+    say("Creating Connections")?;
     let mut builder = Fleet::builder();
     for (i, url) in urls.iter().enumerate() {
         builder = builder.client(client(i, url, &options));
     }
     let fleet = builder.start()?;
     fleet.stop_on_signal()?;
-    println!("current threads = {}", fleet.threads().total());
+    say(format_args!(
+        "current threads = {}",
+        fleet.threads().total()
+    ))?;
     let connected = fleet.wait_subscribed(Duration::from_secs(5));
-    show_changes(&fleet);
+    show_changes(&fleet)?;
     match connected {
-        Ok(()) => println!("All clients connected"),
-        Err(error) => println!("not all clients are connected: {error}"),
+        Ok(()) => say("All clients connected")?,
+        Err(error) => say(format_args!("not all clients are connected: {error}"))?,
     }
-    println!("current threads = {}", fleet.threads().total());
+    say(format_args!(
+        "current threads = {}",
+        fleet.threads().total()
+    ))?;
 
-    main_loop(&fleet, &options, &mut own_brokers);
+    main_loop(&fleet, &options, &mut own_brokers)?;
 
     let report = fleet.stop(Duration::from_secs(5));
-    println!("\nReport\n{report}");
-    exit(report.exit_code())
+    say(format_args!("\nReport\n{report}"))?;
+    Ok(report.exit_code())
 }
 
 fn client(i: usize, url: &str, options: &Options) -> ClientSpec {
@@ -93,18 +104,22 @@ fn client(i: usize, url: &str, options: &Options) -> ClientSpec {
 }
 
 /// Prints what comes and publishes, until the time is over or every client has ended.
-fn main_loop(fleet: &Fleet, options: &Options, own_brokers: &mut Vec<TestBroker>) {
+fn main_loop(
+    fleet: &Fleet,
+    options: &Options,
+    own_brokers: &mut Vec<TestBroker>,
+) -> Result<(), Unwritten> {
     let messages = fleet.messages();
     let start = Instant::now();
     let mut next_publish = start;
     let mut count = 0;
     loop {
-        show_changes(fleet);
+        show_changes(fleet)?;
         if options
             .seconds
             .is_some_and(|limit| start.elapsed() >= limit)
         {
-            return;
+            return Ok(());
         }
         if own_brokers.len() > 1 && start.elapsed() >= BROKER_LEAVES_AFTER {
             own_brokers.pop(); // Dropping a test broker stops it.
@@ -116,7 +131,7 @@ fn main_loop(fleet: &Fleet, options: &Options, own_brokers: &mut Vec<TestBroker>
                     if let Err(error) =
                         client.try_publish(format!("house{i}/bulb"), QoS::AtMostOnce, false, text)
                     {
-                        println!("{error}");
+                        say(error)?;
                     }
                 }
             }
@@ -124,45 +139,52 @@ fn main_loop(fleet: &Fleet, options: &Options, own_brokers: &mut Vec<TestBroker>
             next_publish += Duration::from_secs(1);
         }
         match messages.recv_timeout(Duration::from_millis(50)) {
-            Ok(message) => println!(
+            Ok(message) => say(format_args!(
                 "{} received {}: {}",
                 message.client(),
                 message.topic(),
                 message.text()
-            ),
+            ))?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                show_changes(fleet);
-                return;
+                return show_changes(fleet);
             }
         }
     }
 }
 
-fn show_changes(fleet: &Fleet) {
+fn show_changes(fleet: &Fleet) -> Result<(), Unwritten> {
     while let Ok(change) = fleet.states().try_recv() {
-        show(&change, fleet);
+        show(&change, fleet)?;
     }
+    Ok(())
 }
 
-fn show(change: &StateChange, fleet: &Fleet) {
-    let broker = change.broker();
+fn show(change: &StateChange, fleet: &Fleet) -> Result<(), Unwritten> {
+    let (client, broker) = (change.client(), change.broker());
     match change.state() {
-        ClientState::Connecting { .. } | ClientState::Starting => {}
+        ClientState::Connecting { .. } | ClientState::Starting => Ok(()),
         ClientState::Connected { .. } => match change.cause() {
-            Some(cause) => println!("{}: {cause}", change.client()),
-            None => println!("{} is connected to {broker}", change.client()),
+            Some(cause) => say(format_args!("{client}: {cause}")),
+            None => say(format_args!("{client} is connected to {broker}")),
         },
-        ClientState::Lost { cause } => println!("broker {broker} is disconnected: {cause}"),
-        ClientState::AttemptFailed { attempt, of, cause } => match of {
-            Some(of) => println!("attempt {attempt} of {of} to reach broker {broker}: {cause}"),
-            None => println!("attempt {attempt} to reach broker {broker}: {cause}"),
-        },
-        ClientState::Ended { outcome } => {
-            println!("the thread of {} ended: {outcome}", change.client());
-            println!("current threads = {}", fleet.threads().total());
+        ClientState::Lost { cause } => {
+            say(format_args!("broker {broker} is disconnected: {cause}"))
         }
-        other => println!("{}: {other}", change.client()),
+        ClientState::AttemptFailed { attempt, of, cause } => {
+            let of = of.map_or(String::new(), |of| format!(" of {of}"));
+            say(format_args!(
+                "attempt {attempt}{of} to reach broker {broker}: {cause}"
+            ))
+        }
+        ClientState::Ended { outcome } => {
+            say(format_args!("the thread of {client} ended: {outcome}"))?;
+            say(format_args!(
+                "current threads = {}",
+                fleet.threads().total()
+            ))
+        }
+        other => say(format_args!("{client}: {other}")),
     }
 }
 
@@ -174,28 +196,20 @@ struct Options {
 }
 
 impl Options {
-    fn from_arguments() -> Result<Self, String> {
+    fn from(mut arguments: Arguments) -> Result<Self, Box<dyn Error>> {
         let mut options = Self {
             brokers: Vec::new(),
             seconds: None,
             pub_functions: false,
             forever: false,
         };
-        let mut arguments = std::env::args().skip(1);
-        while let Some(argument) = arguments.next() {
-            let mut value = || {
-                let missing = || format!("{argument} needs a value\n{USAGE}");
-                arguments.next().ok_or_else(missing)
-            };
-            match argument.as_str() {
-                "--broker" => options.brokers.push(value()?),
-                "--seconds" => {
-                    let seconds = value()?.parse().map_err(|_| USAGE)?;
-                    options.seconds = Some(Duration::from_secs(seconds));
-                }
+        while let Some(option) = arguments.next()? {
+            match option.as_str() {
+                "--broker" => options.brokers.push(arguments.broker()?),
+                "--seconds" => options.seconds = Some(arguments.seconds()?),
                 "--pub" => options.pub_functions = true,
                 "--forever" => options.forever = true,
-                _ => return Err(format!("unknown argument {argument}\n{USAGE}")),
+                _ => return Ok(arguments.unknown()?),
             }
         }
         if !options.forever {

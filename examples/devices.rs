@@ -1,19 +1,14 @@
 //! A thousand simulated devices in one process: a template, pub functions on a schedule, commands.
 //!
-//! `cargo run --release --example devices -- [--clients N] [--interval D] [--seconds N]
-//! [--broker URL]`
+//! `cargo run --release --example devices -- --help` shows the options.
 //!
 //! Each device publishes a reading every interval, at a phase of its own; it answers commands; it
 //! is announced by a retained birth message and missed by its will. Once a second there is a line
 //! on all of them, and at the end a report. Without `--broker` it runs on a broker of its own,
-//! with an operator who sends the first device a command each second.
+//! with an operator that sends the first device a command each second. Device I has the client id
+//! `dev-I` and these topics:
 //!
-//! - `--clients N`: how many devices (1000); one thread each
-//! - `--interval D`: how often each publishes, such as `250ms`, `1s` (the default) or `2m`
-//! - `--seconds N`: ends after N seconds (10); Ctrl-C ends it at any time
-//! - `--broker URL`: the broker; device I has the client id `dev-I` and these topics:
-//!
-//! | topic | who | what |
+//! | topic | published by | payload |
 //! |---|---|---|
 //! | `devices/dev-I/state` | device, retained | `online` after each connect, `offline` by its will |
 //! | `devices/dev-I/reading` | device, QoS 0 | the number of the reading, from 1 |
@@ -23,28 +18,38 @@
 //! A reading that is due while its device is away is missed and counted, never sent later: what
 //! is published after an outage is what is measured after it.
 
+mod support;
+
 use std::{
     error::Error,
-    process::exit,
     time::{Duration, Instant},
 };
 
 use mqtt_fleet::{
-    ClientSpec, Fleet, FleetBuilder, HandlerResult, Lateness, QoS, Retry, Stats, Will,
-    testing::TestBroker,
+    ClientSpec, Fleet, FleetBuilder, Lateness, QoS, Retry, Stats, Will, testing::TestBroker,
 };
 
-const USAGE: &str = "usage: devices [--clients N] [--interval D] [--seconds N] [--broker URL]";
+use support::{Arguments, Outcome, Unwritten, say};
+
+const HELP: &str = "\
+usage: devices [--clients N] [--interval D] [--seconds N] [--broker URL]
+
+  --clients N    how many devices (1000); one thread each
+  --interval D   how often each publishes, such as 250ms, 1s (the default) or 2m
+  --seconds N    ends after N seconds (10); Ctrl-C ends it at any time
+  --broker URL   a broker of yours; else the example brings its own, and an operator
+  --help         prints this";
 
 /// How many devices connect in a second: a broker that comes back is not run over.
 const CONNECTS_PER_SECOND: u32 = 500;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    support::run(HELP, demo)
+}
+
+fn demo(arguments: Arguments) -> Outcome {
     env_logger::init();
-    let options = Options::from_arguments().unwrap_or_else(|wrong| {
-        eprintln!("{wrong}");
-        exit(2)
-    });
+    let options = Options::from(arguments)?;
     let mut own_broker = None;
     let url = match &options.broker {
         Some(url) => url.clone(),
@@ -57,16 +62,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let fleet = fleet(&url, &options, own_broker.is_some()).start()?;
     fleet.stop_on_signal()?;
-    println!(
+    say(format_args!(
         "{} devices, {} threads, a reading every {:?} from each",
         options.clients,
         fleet.threads().total(),
         options.interval
-    );
-    watch(&fleet, &options);
+    ))?;
+    watch(&fleet, &options)?;
     let report = fleet.stop(Duration::from_secs(10));
-    println!("\nReport\n{report}");
-    exit(report.exit_code())
+    say(format_args!("\nReport\n{report}"))?;
+    Ok(report.exit_code())
 }
 
 fn fleet(url: &str, options: &Options, with_operator: bool) -> FleetBuilder {
@@ -107,18 +112,17 @@ fn fleet(url: &str, options: &Options, with_operator: bool) -> FleetBuilder {
             operator.try_publish(topic, QoS::AtLeastOnce, false, "blink")?;
             Ok(())
         })
-        .on_message(
-            "devices/dev-0/answer",
-            |answer, _clients| -> HandlerResult {
-                println!("{}: {}", answer.topic(), answer.text());
-                Ok(())
-            },
-        );
+        .on_message("devices/dev-0/answer", |answer, clients| {
+            let line = format!("{}: {}", answer.topic(), answer.text());
+            // Nobody reads any further: this is the end.
+            say(line).inspect_err(|_| clients.stop())?;
+            Ok(())
+        });
     fleet.client(operator)
 }
 
 /// Prints a line a second, until the time is over or every client has ended.
-fn watch(fleet: &Fleet, options: &Options) {
+fn watch(fleet: &Fleet, options: &Options) -> Result<(), Unwritten> {
     let start = Instant::now();
     let mut last = Look::at(fleet);
     for second in 1..=options.seconds {
@@ -126,12 +130,13 @@ fn watch(fleet: &Fleet, options: &Options) {
         // Also ends when a signal has stopped them all.
         let left = next.saturating_duration_since(Instant::now());
         if fleet.wait_ended(left).is_ok() {
-            return;
+            return Ok(());
         }
         let now = Look::at(fleet);
-        println!("{second:>4} s: {}", now.line(&last));
+        say(format_args!("{second:>4} s: {}", now.line(&last)))?;
         last = now;
     }
+    Ok(())
 }
 
 /// The figures of one moment.
@@ -186,39 +191,22 @@ struct Options {
 }
 
 impl Options {
-    fn from_arguments() -> Result<Self, String> {
+    fn from(mut arguments: Arguments) -> Result<Self, Box<dyn Error>> {
         let mut options = Self {
             clients: 1_000,
             interval: Duration::from_secs(1),
             seconds: 10,
             broker: None,
         };
-        let mut arguments = std::env::args().skip(1);
-        while let Some(argument) = arguments.next() {
-            let mut value = || {
-                let missing = || format!("{argument} needs a value\n{USAGE}");
-                arguments.next().ok_or_else(missing)
-            };
-            match argument.as_str() {
-                "--clients" => options.clients = value()?.parse().map_err(|_| USAGE)?,
-                "--interval" => options.interval = duration(&value()?).ok_or(USAGE)?,
-                "--seconds" => options.seconds = value()?.parse().map_err(|_| USAGE)?,
-                "--broker" => options.broker = Some(value()?),
-                _ => return Err(format!("unknown argument {argument}\n{USAGE}")),
+        while let Some(option) = arguments.next()? {
+            match option.as_str() {
+                "--clients" => options.clients = arguments.count()?,
+                "--interval" => options.interval = arguments.interval()?,
+                "--seconds" => options.seconds = arguments.seconds()?.as_secs(),
+                "--broker" => options.broker = Some(arguments.broker()?),
+                _ => return Ok(arguments.unknown()?),
             }
         }
         Ok(options)
-    }
-}
-
-/// A whole number and `ms`, `s` or `m`.
-fn duration(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
-    let number: u64 = digits.parse().ok()?;
-    match unit {
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
-        _ => None,
     }
 }

@@ -9,18 +9,47 @@
 //!
 //! What the new lines can't do is harm: `try_publish` never waits, a broker that is away costs no
 //! reading in the file, and its messages wait (up to 1,000) for it to come back. When the file is
-//! finished, what still waits has two seconds to be sent.
+//! finished, what still waits has two seconds to be sent. What is lost all the same is in the report
+//! on stderr, and the exit code is 1 then.
 
 use mqtt_fleet::{ClientSpec, Fleet, QoS, Retry}; // MQTT
-use std::{env, error::Error, fs::File, io::Write, thread, time::Duration};
+use std::{env, error::Error, fs::File, io::Write, process::exit, thread, time::Duration};
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = env::args().skip(1);
-    let path = arguments.next().unwrap_or("readings.csv".into());
-    if path.starts_with('-') {
-        return Err("usage: drop_in [FILE] [READINGS]".into());
-    }
-    let readings = arguments.next().unwrap_or("10".into()).parse()?;
+const HELP: &str = "\
+usage: drop_in [FILE] [READINGS]
+
+  FILE       where the readings go (readings.csv)
+  READINGS   how many (10)
+  --help     prints this";
+
+fn main() {
+    let mut arguments = env::args_os().skip(1).map(|it| it.to_string_lossy().into());
+    let path: String = arguments.next().unwrap_or("readings.csv".into());
+    let readings: String = arguments.next().unwrap_or("10".into());
+    let code = match (path.as_str(), readings.parse()) {
+        ("--help" | "-h", _) => match writeln!(std::io::stdout(), "{HELP}") {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                complain(&format!("can't write to stdout: {error}"), 1)
+            }
+            _ => 0,
+        },
+        (path, _) if path.starts_with('-') => complain(&format!("{path}: unknown argument"), 2),
+        (_, Err(_)) => complain(&format!("READINGS: {readings:?} is not a whole number"), 2),
+        (path, Ok(readings)) => match log_readings(path, readings) {
+            Ok(code) => code,
+            Err(error) => complain(&format!("{path}: {error}"), 1),
+        },
+    };
+    exit(code)
+}
+
+fn complain(problem: &str, code: i32) -> i32 {
+    let _ = writeln!(std::io::stderr(), "drop_in: {problem}");
+    code
+}
+
+fn log_readings(path: &str, readings: u32) -> Result<i32, Box<dyn Error>> {
+    let code = 0;
     let mut file = File::create(path)?;
     let url = env::var("MQTT_URL").unwrap_or("mqtt://localhost".into()); // MQTT
     let logger = ClientSpec::new("logger", url).retry(Retry::forever()); // MQTT
@@ -34,8 +63,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         pause();
     }
 
-    fleet.stop_draining(Duration::from_secs(2)); // MQTT
-    Ok(())
+    let report = fleet.stop_draining(Duration::from_secs(2)); // MQTT
+    let _ = write!(std::io::stderr(), "{report}"); // MQTT
+    let code = code.max(report.exit_code()); // MQTT
+    Ok(code)
 }
 
 /// What a sensor shows.

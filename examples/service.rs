@@ -1,6 +1,6 @@
 //! A program that runs day and night: a file says which clients, a log what they do, a code how it ended.
 //!
-//! `cargo run --release --features files --example service -- [FILE]`
+//! `cargo run --release --features files --example service -- [FILE]`; `--help` says more.
 //!
 //! The file is TOML or JSON, with the keys of docs/SPEC_FILES.md; service.toml, which is beside this
 //! source, is one to begin with. Each client logs what it receives, and publishes how long it has
@@ -10,47 +10,65 @@
 //! | exit code | when |
 //! |---|---|
 //! | 0 | it was stopped, and nothing had gone wrong |
-//! | 1 | anything else: a client gave up, a function failed. To be started again |
-//! | 2 | the file can't be read or is wrong. Not to be started again |
+//! | 1 | anything else: a client gave up or never connected, a message was lost. To be started again |
+//! | 2 | the file or the command line is wrong. Not to be started again |
 //!
 //! Without a file it runs for three seconds with service.toml, where a broker of its own stands in
 //! for `plant.example` and `cloud.example`. `RUST_LOG` sets what is logged (`info,rumqttc=off`).
 
-use std::{
-    env,
-    error::Error as _,
-    process::exit,
-    time::{Duration, Instant},
-};
+mod support;
+
+use std::time::{Duration, Instant};
 
 use mqtt_fleet::{
     ClientState, Error, Fleet, FleetBuilder, QoS, Report, SpecFile, StartError, testing::TestBroker,
 };
 
+use support::{Arguments, Outcome};
+
+const HELP: &str = "\
+usage: service [FILE]
+
+  FILE     the clients, TOML or JSON (docs/SPEC_FILES.md); without it the example runs for
+           three seconds with service.toml and a broker of its own
+  --help   prints this
+
+RUST_LOG sets what is logged on stderr (info,rumqttc=off).";
+
 const WRONG_FILE: i32 = 2;
 
 fn main() {
+    support::run(HELP, service)
+}
+
+fn service(mut arguments: Arguments) -> Outcome {
+    let mut path = None;
+    while let Some(argument) = arguments.next()? {
+        if argument.starts_with('-') || path.is_some() {
+            return Ok(arguments.unknown()?);
+        }
+        path = Some(argument);
+    }
     // Also the library's lines, which go through the same log.
     let default = env_logger::Env::default().default_filter_or("info,rumqttc=off");
     env_logger::Builder::from_env(default).init();
-    let result = match env::args().nth(1) {
+    let result = match path {
         Some(path) => serve(&path),
-        None => demo(),
+        None => demo(&TestBroker::start()?),
     };
-    let code = match result {
+    match result {
         Ok(report) => {
             log::info!("the end\n{report}");
-            report.exit_code()
+            Ok(report.exit_code())
         }
         Err(error) => {
-            match error.source() {
+            match std::error::Error::source(&error) {
                 Some(source) => log::error!("{error}: {source}"),
                 None => log::error!("{error}"),
             }
-            exit_code(&error)
+            Ok(exit_code(&error))
         }
-    };
-    exit(code)
+    }
 }
 
 /// What a file says wrongly is found when it is read, with file, line and key, or at the start: two
@@ -68,7 +86,7 @@ fn serve(path: &str) -> Result<Report, Error> {
     Ok(fleet(SpecFile::read(path)?).run()?)
 }
 
-/// What the clients do, whoever they are.
+/// What each client of the file does.
 fn fleet(file: SpecFile) -> FleetBuilder {
     let start = Instant::now();
     let clients = file.attach_all(|spec| {
@@ -89,24 +107,21 @@ fn fleet(file: SpecFile) -> FleetBuilder {
         })
         .on_state(|change| match change.state() {
             ClientState::Connected { .. } => log::info!("{}: connected", change.client()),
-            // The page of whoever is on duty: the library has logged it, and this would ring.
-            ClientState::Ended { outcome } => log::info!("{}: over, {outcome}", change.client()),
+            // The library has logged it; an alarm would be raised here.
+            ClientState::Ended { outcome } => log::info!("{}: {outcome}", change.client()),
             _ => {}
         })
         .stop_deadline(Duration::from_secs(5))
 }
 
-/// Three seconds on a broker of its own.
-fn demo() -> Result<Report, Error> {
-    let broker = TestBroker::start().unwrap_or_else(|error| {
-        log::error!("{error}");
-        exit(1)
-    });
+/// Three seconds on a broker of its own, or less by a signal.
+fn demo(broker: &TestBroker) -> Result<Report, Error> {
     let addr = broker.addr().to_string();
     let text = include_str!("service.toml")
         .replace("plant.example", &addr)
         .replace("cloud.example", &addr);
     let fleet = fleet(SpecFile::from_toml(&text)?).start()?;
+    fleet.stop_on_signal().map_err(StartError::from)?;
     let _ = fleet.wait_ended(Duration::from_secs(3));
     Ok(fleet.stop(Duration::from_secs(5)))
 }

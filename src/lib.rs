@@ -12,7 +12,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use mqtt_fleet::{ClientSpec, Fleet, QoS, Retry, testing::TestBroker};
+//! use mqtt_fleet::{ClientSpec, Fleet, OnFailure, QoS, Retry, Session, testing::TestBroker};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let (plant_broker, cloud_broker) = (TestBroker::start()?, TestBroker::start()?);
@@ -20,6 +20,8 @@
 //! // With urls such as "mqtt://10.0.0.5":
 //! let plant = ClientSpec::new("plant", plant_url)
 //!     .retry(Retry::forever()) // for months; without it three attempts for each outage
+//!     .client_id("gateway-plant")
+//!     .session(Session::Kept) // the broker keeps what is not acknowledged
 //!     .subscribe("temp/+", QoS::AtLeastOnce);
 //! let cloud = ClientSpec::new("cloud", cloud_url).retry(Retry::forever());
 //! let fleet = Fleet::builder()
@@ -27,9 +29,11 @@
 //!     .client(cloud)
 //!     .on_message("temp/+", |message, clients| {
 //!         let payload = message.payload().clone(); // copies nothing
-//!         clients.get("cloud")?.try_publish(message.topic(), QoS::AtLeastOnce, false, payload)?;
+//!         // Waits while the outbox is full: then the plant's broker has to wait too.
+//!         clients.get("cloud")?.publish(message.topic(), QoS::AtLeastOnce, false, payload)?;
 //!         Ok(())
 //!     })
+//!     .on_failure(OnFailure::StopFleet) // what was not taken is not acknowledged
 //!     .start()?; // or `.run()?`: until Ctrl-C, then the report
 //! fleet.wait_subscribed(Duration::from_secs(5))?;
 //!
@@ -42,6 +46,12 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! While the cloud is away nothing is lost: its outbox fills, then `publish` waits, and the plant's
+//! broker keeps the rest. **A message is acknowledged to the plant once it is in the outbox, which is
+//! memory: a crash, or a stop while the cloud is away, loses what the outbox holds, up to 1,000
+//! messages.** The report of a stop counts them as lost. The example `gateway` acknowledges a message
+//! only when the cloud has, and loses none of them.
 //!
 //! # Threads
 //!
@@ -63,8 +73,11 @@
 //!
 //! What blocks is said in its name: `x` waits, `try_x` never does, `x_timeout` takes a
 //! [`Duration`](std::time::Duration). [`Client::publish`] waits for room in the outbox;
-//! subscribing, unsubscribing and stopping a client never wait. In handlers and pub functions,
-//! use [`Client::try_publish`].
+//! subscribing, unsubscribing and stopping a client never wait. In pub functions, use
+//! [`Client::try_publish`]. In a handler, `publish` holds up its lane while the outbox is full, and
+//! with it the broker that the messages come from; an error of `try_publish` that a handler returns
+//! is a failure, after which the message is acknowledged all the same unless [`OnFailure`] stops the
+//! client.
 //!
 //! [`Fleet`], [`Client`], [`Clients`], [`StopHandle`], [`Messages`] and [`StateChanges`] can be
 //! used from any thread. All but the fleet are cheap clones of something shared; only dropping

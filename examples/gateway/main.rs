@@ -1,7 +1,6 @@
 //! A gateway: a bridge between the broker of a site and the cloud that loses nothing at QoS 1.
 //!
-//! `cargo run --release --features tls --example gateway -- [--local URL] [--cloud URL] [--ca FILE]
-//! [--site NAME] [--up FILTER]... [--down FILTER]... [--in-hand N] [--seconds N]`
+//! `cargo run --release --features tls --example gateway -- --help` shows the options.
 //!
 //! | way | from | to |
 //! |---|---|---|
@@ -20,20 +19,17 @@
 //! goes down loses that level, and what is meant to go down (`--down`) never goes up: so what is
 //! forwarded down does not return either. What was stopped by this rule is counted as `looped`.
 //!
-//! - `--local URL`, `--cloud URL`: the brokers, of any transport: `mqtt://`, `mqtts://`, `unix://`; `ws://`
-//!   and `wss://` with the feature `websocket`. Without either it runs on two brokers of its own,
-//!   with a sensor, and the cloud is away from second 2 to second 5
-//! - `--ca FILE`: whom to trust with `mqtts://` and `wss://`, a PEM file (what the system trusts)
-//! - `--site NAME`: one topic level, also in the client ids `gateway-NAME-local` and `-cloud`
-//! - `--up FILTER`, `--down FILTER`: what is forwarded, without the site; each may be repeated
-//!   (`sensors/#`, `commands/#`)
-//! - `--in-hand N`: how many messages may wait for their acknowledgement each way (1000)
-//! - `--seconds N`: ends after N seconds. It ends on Ctrl-C and SIGTERM too: it takes nothing
-//!   more, gives what it has in hand five seconds to arrive, and stops. Exit code 0 then, and 1 if
-//!   a client has given up (both retry for ever, so only a refusal by a broker makes them)
+//! It ends on Ctrl-C, SIGTERM and after `--seconds`: it takes nothing more, gives what it has in hand
+//! five seconds to arrive, and stops. The exit code is 0 if all of it has arrived and the report is
+//! clean, else 1. What is still in hand is not acknowledged: its broker keeps it for the next run.
+//!
+//! Without `--local` and `--cloud` it runs on two brokers of its own, with a sensor, and the cloud is
+//! away from second 2 to second 5.
 
 mod demo;
 mod options;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::{
     collections::VecDeque,
@@ -45,7 +41,11 @@ use std::{
 use crossbeam_channel::bounded;
 use mqtt_fleet::{Client, ClientState, Fleet, Message, PublishErrorKind, QoS, Receipt};
 
-use crate::{demo::Demo, options::Options};
+use crate::{
+    demo::Demo,
+    options::Options,
+    support::{Arguments, Outcome, Unwritten, say},
+};
 
 /// How long one look at the queue or at a receipt lasts.
 const LOOK: Duration = Duration::from_millis(20);
@@ -53,13 +53,14 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long what is in hand may take to arrive when the gateway is told to stop.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    support::run(options::HELP, gateway)
+}
+
+fn gateway(arguments: Arguments) -> Outcome {
     env_logger::init();
-    let mut options = Options::from_arguments().unwrap_or_else(|wrong| {
-        eprintln!("{wrong}");
-        exit(2)
-    });
-    // Not `stop_on_signal`, which stops the clients at once: here what is in hand goes first.
+    let mut options = Options::from(arguments)?;
+    // Not `stop_on_signal`, which stops the clients: here what is in hand goes first.
     let (signal, signalled) = bounded(1);
     ctrlc::set_handler(move || {
         if signal.try_send(()).is_err() {
@@ -77,22 +78,28 @@ fn main() -> Result<(), Box<dyn Error>> {
         && options.seconds.is_none_or(|limit| start.elapsed() < limit)
         && gateway.is_whole()
     {
-        gateway.forward(&options);
-        gateway.show_changes();
+        gateway.forward(&options)?;
+        gateway.show_changes()?;
         if let Some(demo) = &mut demo {
             demo.play(start.elapsed())?;
         }
         if Instant::now() >= next_line {
-            println!("{}", gateway.line());
+            say(gateway.line())?;
             next_line += Duration::from_secs(1);
         }
     }
-    println!("stopping: {}", gateway.line());
+    say(format_args!("stopping: {}", gateway.line()))?;
     gateway.settle(Instant::now() + FAREWELL);
-    println!("stopped: {}", gateway.line());
+    say(format_args!("stopped: {}", gateway.line()))?;
     let report = gateway.fleet.stop(Duration::from_secs(5));
-    println!("\nReport\n{report}");
-    exit(report.exit_code())
+    say(format_args!("\nReport\n{report}"))?;
+    let in_hand = gateway.in_hand();
+    if in_hand > 0 {
+        say(format_args!(
+            "{in_hand} in hand have not arrived; they were not acknowledged, and their broker keeps them"
+        ))?;
+    }
+    Ok(report.exit_code().max((in_hand > 0).into()))
 }
 
 /// Fields are dropped in this order, also by an early `?` or a panic: first the fleet, and with it
@@ -145,7 +152,7 @@ impl Gateway {
     }
 
     /// Takes a message if there is room in hand, and lets go of those that have arrived.
-    fn forward(&mut self, options: &Options) {
+    fn forward(&mut self, options: &Options) -> Result<(), Unwritten> {
         let full = [&self.up, &self.down]
             .into_iter()
             .find(|held| held.len() >= self.most_in_hand);
@@ -154,14 +161,15 @@ impl Gateway {
             // An error is that there is none, or that both clients have ended.
             None => {
                 if let Ok(message) = self.fleet.messages().recv_timeout(LOOK) {
-                    self.take(message, options);
+                    self.take(message, options)?;
                 }
             }
         }
         self.let_go();
+        Ok(())
     }
 
-    fn take(&mut self, message: Message, options: &Options) {
+    fn take(&mut self, message: Message, options: &Options) -> Result<(), Unwritten> {
         let (to, topic, held) = match message.client() {
             "local" => (&self.cloud, options.going_up(message.topic()), &mut self.up),
             _ => (
@@ -172,7 +180,7 @@ impl Gateway {
         };
         let Some(topic) = topic else {
             self.looped += 1;
-            return; // Acknowledged: it is dealt with.
+            return Ok(()); // Acknowledged: it is dealt with.
         };
         let (qos, payload) = (message.qos(), message.payload().clone());
         match to.try_publish(topic, qos, message.retain(), payload) {
@@ -181,10 +189,11 @@ impl Gateway {
             // The outbox has room for all that may be in hand. So it is the message, with the site
             // before its topic, that can't be sent. Kept, it would block the rest for ever.
             Err(error) => {
-                println!("can't be forwarded: {error}");
                 self.refused += 1;
+                say(format_args!("can't be forwarded: {error}"))?;
             }
         }
+        Ok(())
     }
 
     /// Acknowledges what has arrived. From the front only: acknowledgements leave in order.
@@ -218,12 +227,18 @@ impl Gateway {
         }
     }
 
-    fn show_changes(&self) {
+    fn show_changes(&self) -> Result<(), Unwritten> {
         while let Ok(change) = self.fleet.states().try_recv() {
             if !matches!(change.state(), ClientState::Connecting { .. }) {
-                println!("{}: {}", change.client(), change.state());
+                say(format_args!("{}: {}", change.client(), change.state()))?;
             }
         }
+        Ok(())
+    }
+
+    /// How many messages have not arrived and are not acknowledged.
+    fn in_hand(&self) -> usize {
+        self.up.len() + self.down.len() + self.stranded.len()
     }
 
     fn line(&self) -> String {
@@ -236,7 +251,7 @@ impl Gateway {
             state(&self.local),
             state(&self.cloud),
             self.arrived,
-            self.up.len() + self.down.len(),
+            self.in_hand(),
             self.looped,
             self.refused,
         )

@@ -1,11 +1,26 @@
 //! What the command line says: the client at each side, and which topic becomes which.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use mqtt_fleet::{ClientSpec, QoS, Retry, Session, Tls, check_filter, topic_matches};
 
-const USAGE: &str = "usage: gateway [--local URL] [--cloud URL] [--ca FILE] [--site NAME] \
-                     [--up FILTER]... [--down FILTER]... [--in-hand N] [--seconds N]";
+use crate::support::Arguments;
+
+pub(crate) const HELP: &str = "\
+usage: gateway [--local URL] [--cloud URL] [--ca FILE] [--site NAME]
+               [--up FILTER]... [--down FILTER]... [--in-hand N] [--seconds N]
+
+  --local URL     the broker of the site; needs --cloud too
+  --cloud URL     the broker in the cloud; needs --local too. Both may be mqtt://, mqtts://
+                  and unix://, and with the feature websocket ws:// and wss://
+  --ca FILE       the certificate authorities for mqtts:// and wss://, a PEM file
+                  (those of the system)
+  --site NAME     one topic level, also part of the client ids (site-7)
+  --up FILTER     what goes up, without the site; may be repeated (sensors/#)
+  --down FILTER   what goes down, without the site; may be repeated (commands/#)
+  --in-hand N     how many messages may wait for their acknowledgement each way (1000)
+  --seconds N     ends after N seconds; Ctrl-C and SIGTERM end it at any time
+  --help          prints this";
 
 pub(crate) struct Options {
     pub(crate) local: Option<String>,
@@ -64,7 +79,7 @@ impl Options {
         self.down.iter().any(|filter| topic_matches(filter, topic))
     }
 
-    pub(crate) fn from_arguments() -> Result<Self, String> {
+    pub(crate) fn from(mut arguments: Arguments) -> Result<Self, Box<dyn Error>> {
         let mut options = Self {
             local: None,
             cloud: None,
@@ -75,26 +90,22 @@ impl Options {
             in_hand: 1_000,
             seconds: None,
         };
-        let mut arguments = std::env::args().skip(1);
-        while let Some(argument) = arguments.next() {
-            let mut value = || {
-                let missing = || format!("{argument} needs a value\n{USAGE}");
-                arguments.next().ok_or_else(missing)
-            };
-            match argument.as_str() {
-                "--local" => options.local = Some(value()?),
-                "--cloud" => options.cloud = Some(value()?),
-                "--ca" => options.ca = Some(value()?),
-                "--site" => options.site = value()?,
-                "--up" => options.up.push(value()?),
-                "--down" => options.down.push(value()?),
-                "--in-hand" => options.in_hand = value()?.parse().map_err(|_| USAGE)?,
-                "--seconds" => {
-                    let seconds = value()?.parse().map_err(|_| USAGE)?;
-                    options.seconds = Some(Duration::from_secs(seconds));
-                }
-                _ => return Err(format!("unknown argument {argument}\n{USAGE}")),
+        while let Some(option) = arguments.next()? {
+            match option.as_str() {
+                "--local" => options.local = Some(arguments.broker()?),
+                "--cloud" => options.cloud = Some(arguments.broker()?),
+                "--ca" => options.ca = Some(arguments.file()?),
+                "--site" => options.site = arguments.level()?,
+                "--up" => options.up.push(filter(&mut arguments)?),
+                "--down" => options.down.push(filter(&mut arguments)?),
+                "--in-hand" => options.in_hand = arguments.count()?,
+                "--seconds" => options.seconds = Some(arguments.seconds()?),
+                _ => return Ok(arguments.unknown()?),
             }
+        }
+        if options.local.is_some() != options.cloud.is_some() {
+            let text = "--local and --cloud: give both, or neither";
+            return Err(Arguments::conflict(text).into());
         }
         for (filters, default) in [
             (&mut options.up, "sensors/#"),
@@ -103,18 +114,16 @@ impl Options {
             if filters.is_empty() {
                 filters.push(default.to_owned());
             }
-            // They are used before the fleet checks them.
-            let broken = filters.iter().find_map(|filter| check_filter(filter).err());
-            if let Some(error) = broken {
-                return Err(format!("not a filter: {error}\n{USAGE}"));
-            }
-        }
-        if options.site.is_empty() || options.site.contains(['/', '+', '#']) {
-            return Err(format!("--site is one topic level\n{USAGE}"));
-        }
-        if options.in_hand == 0 {
-            return Err(format!("--in-hand is at least 1\n{USAGE}"));
         }
         Ok(options)
+    }
+}
+
+/// A filter is used before the fleet checks it.
+fn filter(arguments: &mut Arguments) -> Result<String, Box<dyn Error>> {
+    let filter = arguments.text()?;
+    match check_filter(&filter) {
+        Ok(()) => Ok(filter),
+        Err(error) => Err(arguments.because(error).into()),
     }
 }

@@ -4,7 +4,7 @@ use std::env;
 
 use crate::{
     client::read::read_at_most,
-    spec::credentials::{PasswordPlace, check_login},
+    spec::credentials::{PasswordPlace, check_login, shown_variable},
 };
 
 /// A password has at most 65,535 bytes; a byte order mark and a line end may be around it.
@@ -23,21 +23,29 @@ pub(crate) fn read(username: &str, place: &PasswordPlace) -> Result<String, Stri
 }
 
 fn of_variable(variable: &str) -> Result<String, String> {
+    let shown = match shown_variable(variable) {
+        name if name == variable => format!("{name:?}"),
+        other => other.to_owned(),
+    };
     // `env::var` compares names only; one that no variable can have is not looked up.
     if variable.is_empty() || variable.contains(['=', '\0']) {
         return Err("no environment variable can have this name".to_owned());
     }
     match env::var(variable) {
         Ok(password) if password.is_empty() => {
-            Err(format!("the environment variable {variable:?} is empty"))
+            Err(format!("the environment variable {shown} is empty"))
         }
         Ok(password) => Ok(password),
         Err(env::VarError::NotPresent) => {
-            Err(format!("the environment variable {variable:?} is not set"))
+            let hint = match shown_variable(variable) == variable {
+                true => "",
+                false => ": `password_env` takes its name, not the password",
+            };
+            Err(format!("the environment variable {shown} is not set{hint}"))
         }
-        Err(env::VarError::NotUnicode(_)) => Err(format!(
-            "the environment variable {variable:?} is not UTF-8"
-        )),
+        Err(env::VarError::NotUnicode(_)) => {
+            Err(format!("the environment variable {shown} is not UTF-8"))
+        }
     }
 }
 

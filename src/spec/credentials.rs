@@ -25,11 +25,32 @@ pub(crate) enum Credentials {
 }
 
 /// Where a password is that is not in the spec.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum PasswordPlace {
     /// An environment variable.
     Env(String),
     File(PathBuf),
+}
+
+/// A variable's name, unless it might be a password that stands in the wrong place: names that are capital
+/// letters, digits and underscores are shown, as almost all are.
+pub(crate) fn shown_variable(variable: &str) -> &str {
+    let is_usual = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    match variable.bytes().all(is_usual)
+        && variable.starts_with(|first: char| !first.is_ascii_digit())
+    {
+        true => variable,
+        false => "(the one that is named)",
+    }
+}
+
+impl fmt::Debug for PasswordPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(variable) => write!(f, "Env({:?})", shown_variable(variable)),
+            Self::File(path) => write!(f, "File({path:?})"),
+        }
+    }
 }
 
 /// What fits the length field of a text in CONNECT.

@@ -235,6 +235,25 @@ fn what_connect_can_not_carry_is_a_failed_attempt_at_run_time() {
     }
 }
 
+/// Fails when a password that was given in place of a variable's name is shown.
+#[test]
+fn a_password_in_place_of_a_variable_is_not_shown() {
+    for secret in [
+        "Zq7Xw9Kv2Jf5",
+        "zq7x w9kv",
+        "Zq7Xw9=Kv2Jf5",
+        "",
+        "730918264551",
+    ] {
+        let spec = ClientSpec::new("plant", "mqtt://h").password_env("user", secret);
+        let shown = format!("{spec:?}");
+        let error = Fleet::builder().client(spec).start().unwrap_err();
+        let told = format!("{error} {error:?}");
+        assert!(told.contains("password_env: "), "{told}");
+        crate::support::leaks::assert_hidden(secret, &format!("{told} {shown}"));
+    }
+}
+
 /// Fails when a password's file is taken with a mark or a line end of its editor, or when one that can't be right
 /// is taken, or shown.
 #[test]

@@ -23,9 +23,11 @@ mod drain;
 mod drain_ends;
 mod drop_in;
 mod error_texts;
+mod examples;
 mod failover;
 #[cfg(feature = "files")]
 mod file_secrets;
+mod first_example;
 mod floods;
 mod fuzz;
 mod gateway;

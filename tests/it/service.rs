@@ -89,7 +89,7 @@ fn a_broker_that_is_lost_for_good_is_code_1() {
     let (status, output) = program.ended(PATIENCE);
     assert_eq!(status.code(), Some(1), "{output}");
     assert!(
-        output.contains("plant: over, gave up after 3 attempts"),
+        output.contains("plant: gave up after 3 attempts"),
         "{output}"
     );
     assert!(

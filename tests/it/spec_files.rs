@@ -235,13 +235,13 @@ fn mistakes_in_toml_have_a_place() {
         "window = 'big'",
         (1, 10),
         "client[1].window",
-        "invalid type: this text, expected u16",
+        "invalid type: this text, expected a whole number from 0 to 65,535",
     );
     case(
         "window = 70_000",
         (1, 10),
         "client[1].window",
-        "invalid value: this number, expected u16",
+        "invalid value: this number, expected a whole number from 0 to 65,535",
     );
     case(
         "client_id = 5",
@@ -259,7 +259,7 @@ fn mistakes_in_toml_have_a_place() {
         "subscribe = 'a'",
         (1, 13),
         "client[1].subscribe",
-        "expected a sequence",
+        "expected a list",
     );
     case(
         "subscribe = ['a', 5]",
@@ -321,7 +321,7 @@ fn mistakes_in_toml_have_a_place() {
         "tls = {alpn = 'mqtt'}",
         (1, 15),
         "client[1].tls.alpn",
-        "expected a sequence",
+        "expected a list",
     );
     // A value that can't be.
     case(
@@ -433,6 +433,137 @@ fn mistakes_in_toml_have_a_place() {
     );
 }
 
+/// Fails when a value of the wrong type is answered in the words of Rust or serde, for any key and in either
+/// format, so that its writer does not know what to write.
+#[test]
+fn values_of_the_wrong_type_are_told_what_to_write() {
+    let keys = [
+        "name",
+        "times",
+        "broker",
+        "tls",
+        "client_id",
+        "keep_alive",
+        "session",
+        "credentials",
+        "will",
+        "birth",
+        "subscribe",
+        "retry",
+        "connect_timeout",
+        "max_packet_size",
+        "outbox_capacity",
+        "outbox_overflow",
+        "window",
+        "offline",
+        "max_age",
+        "replay",
+        "refused_subscription",
+        "tls.ca_file",
+        "tls.alpn",
+        "tls.server_name",
+        "tls.client_certificate",
+        "credentials.username",
+        "credentials.password",
+        "credentials.password_env",
+        "credentials.password_file",
+        "will.topic",
+        "will.payload",
+        "will.qos",
+        "will.retain",
+        "retry.attempts",
+        "retry.pause",
+        "retry.stable_after",
+        "retry.refusals_too",
+    ];
+    let values = [
+        "'x'",
+        "-1",
+        "1.5",
+        "true",
+        "['x']",
+        "{x = 1}",
+        "[[1]]",
+        "99999999999999999",
+    ];
+    let of_rust = [
+        "usize",
+        "u16",
+        "u32",
+        "u64",
+        "i64",
+        "tuple",
+        "sequence",
+        "struct",
+        "variant identifier",
+        "Option",
+        "unit",
+        "newtype",
+        "map",
+        "path string",
+        "a boolean,",
+        "expected string or table",
+        "::",
+        "wanted",
+    ];
+    let (mut told, mut strange) = (0, Vec::new());
+    let mut look = |at: &str, result: Result<SpecFile, SpecFileError>| {
+        let Err(SpecFileError::Content { key, problem, .. }) = result else {
+            return;
+        };
+        told += 1;
+        println!("{at} -> {key}: {problem}");
+        if of_rust.iter().any(|word| problem.contains(word)) {
+            strange.push(format!("{at}: {key}: {problem}"));
+        }
+    };
+    for key in keys {
+        for value in values {
+            let (outer, inner) = key.split_once('.').unwrap_or((key, ""));
+            let json = value.replace('\'', "\"").replace("x = 1", "\"x\": 1");
+            let (toml, json) = match inner {
+                "" => (format!("{outer} = {value}"), format!("\"{outer}\": {json}")),
+                inner => (
+                    format!("{outer} = {{{inner} = {value}}}"),
+                    format!("\"{outer}\": {{\"{inner}\": {json}}}"),
+                ),
+            };
+            let mut rest = vec![("name", "a"), ("broker", "mqtt://h")];
+            rest.retain(|(key, _)| *key != outer);
+            let of_toml: String = rest
+                .iter()
+                .map(|(key, text)| format!("{key} = '{text}'\n"))
+                .collect();
+            let of_json: String = rest
+                .iter()
+                .map(|(key, text)| format!("\"{key}\": \"{text}\", "))
+                .collect();
+            look(
+                &toml,
+                SpecFile::from_toml(&format!("[[client]]\n{of_toml}{toml}")),
+            );
+            look(
+                &json,
+                SpecFile::from_json(&format!("{{\"client\": [{{{of_json}{json}}}]}}")),
+            );
+        }
+    }
+    assert!(strange.is_empty(), "{strange:#?}");
+    assert!(told > 300, "{told}");
+    let said = |line: &str, wanted: &str| {
+        let text = format!("[[client]]\nname = 'a'\nbroker = 'mqtt://h'\n{line}");
+        let error = SpecFile::from_toml(&text).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+    };
+    said(
+        "retry = {pause = '1s'}",
+        "expected two durations, the shortest and the longest, such as [\"1s\", \"30s\"]",
+    );
+    said("retry = {pause = ['1s']}", "such as [\"1s\", \"30s\"]");
+    said("outbox_capacity = 'x'", "expected a whole number");
+    said("window = -1", "expected a whole number from 0 to 65,535");
+}
+
 /// Fails if a mistake in JSON is told without its line or its key.
 #[test]
 fn mistakes_in_json_have_a_place() {
@@ -455,7 +586,7 @@ fn mistakes_in_json_have_a_place() {
         "\"window\": \"big\"",
         3,
         "client[0].window",
-        "this text, expected u16",
+        "this text, expected a whole number from 0 to 65,535",
     );
     case(
         "\"will\": {\n\"topic\": \"a\", \"payload\": \"\",\n\"qos\": 3}",

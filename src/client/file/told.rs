@@ -10,6 +10,7 @@ pub(super) fn without_values(message: &str) -> (String, bool) {
         if let Some(rest) = message.strip_prefix(kind) {
             // The last one: the value may hold the same words.
             let (value, expected) = split_last(rest, ", expected ");
+            let expected = in_words(expected);
             return (format!("{kind}{}{expected}", described(value)), true);
         }
     }
@@ -29,7 +30,35 @@ pub(super) fn without_values(message: &str) -> (String, bool) {
             };
         }
     }
-    (message.replace('\n', ", "), true)
+    match message {
+        // TOML's words, where a word such as `clean` is expected.
+        "wanted string or table" => return ("expected a word in quotes".to_owned(), true),
+        // JSON's, there and where nothing stands.
+        "expected value" => {
+            let told = "expected a value: a text in quotes, a number, a list or a table";
+            return (told.to_owned(), true);
+        }
+        _ => {}
+    }
+    let (before, expected) = split_last(message, ", expected ");
+    let told = format!("{before}{}", in_words(expected));
+    (told.replace('\n', ", "), true)
+}
+
+/// What is expected, where serde says it in the words of Rust.
+fn in_words(expected: &str) -> String {
+    let words = match expected.strip_prefix(", expected ").unwrap_or_default() {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65,535",
+        "u32" => "a whole number from 0 to 4,294,967,295",
+        "u64" | "usize" => "a whole number from 0 on",
+        "a boolean" => "true or false",
+        "a string" => "a string in quotes",
+        "path string" => "the path of a file in quotes",
+        "a sequence" => "a list in brackets",
+        _ => return expected.to_owned(),
+    };
+    format!(", expected {words}")
 }
 
 fn split_last<'a>(text: &'a str, separator: &str) -> (&'a str, &'a str) {
@@ -39,8 +68,12 @@ fn split_last<'a>(text: &'a str, separator: &str) -> (&'a str, &'a str) {
 
 /// serde's description of a value, without the value.
 fn described(value: &str) -> &str {
-    if value.starts_with("string ") {
-        return "this text";
+    match value {
+        "sequence" => return "a list",
+        "map" => return "a table",
+        "null" | "unit value" => return "nothing",
+        _ if value.starts_with("string ") => return "this text",
+        _ => {}
     }
     let number = value
         .strip_prefix("integer `")
@@ -125,11 +158,11 @@ mod tests {
         let told = |message: &str| without_values(message).0;
         assert_eq!(
             told("invalid type: string \"a, expected b\", expected u16"),
-            "invalid type: this text, expected u16"
+            "invalid type: this text, expected a whole number from 0 to 65,535"
         );
         assert_eq!(
             told("invalid value: integer `70000`, expected u16"),
-            "invalid value: this number, expected u16"
+            "invalid value: this number, expected a whole number from 0 to 65,535"
         );
         assert_eq!(
             told("invalid value: integer `3`, expected 0, 1 or 2"),

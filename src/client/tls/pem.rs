@@ -134,6 +134,8 @@ pub(super) fn instead(file: &[u8], sections: &[Section<'_>]) -> Option<&'static 
         "it has a private key: were the files of certificate and key exchanged?"
     } else if has("PUBLIC KEY") {
         "it has a public key only"
+    } else if has("TRUSTED CERTIFICATE") {
+        "it has a certificate in OpenSSL's own form: `openssl x509 -in FILE -out NEW` writes it as PEM"
     } else if has("CERTIFICATE") {
         "it has a certificate: were the files of certificate and key exchanged?"
     } else if file.trim_ascii_start().starts_with(b"LS0tLS1CRUdJTi") {

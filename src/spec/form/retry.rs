@@ -12,7 +12,7 @@ struct Table {
     #[serde(default)]
     attempts: Attempts,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pause: Option<(Span, Span)>,
+    pause: Option<Pause>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stable_after: Option<Span>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -20,6 +20,36 @@ struct Table {
 }
 
 /// `None` is for ever.
+/// The shortest and the longest pause.
+#[derive(Serialize)]
+struct Pause(Span, Span);
+
+impl<'de> Deserialize<'de> for Pause {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PauseVisitor)
+    }
+}
+
+struct PauseVisitor;
+
+impl<'de> de::Visitor<'de> for PauseVisitor {
+    type Value = Pause;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("two durations, the shortest and the longest, such as [\"1s\", \"30s\"]")
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut spans: A) -> Result<Pause, A::Error> {
+        let missing = |n| de::Error::invalid_length(n, &self);
+        let shortest = spans.next_element()?.ok_or_else(|| missing(0))?;
+        let longest = spans.next_element()?.ok_or_else(|| missing(1))?;
+        match spans.next_element::<de::IgnoredAny>()? {
+            None => Ok(Pause(shortest, longest)),
+            Some(_) => Err(missing(3)),
+        }
+    }
+}
+
 struct Attempts(Option<u32>);
 
 impl Default for Attempts {
@@ -91,7 +121,7 @@ impl Serialize for Retry {
         let table = Table {
             attempts,
             pause: (pause != (usual.shortest, usual.longest))
-                .then_some((Span(pause.0), Span(pause.1))),
+                .then_some(Pause(Span(pause.0), Span(pause.1))),
             stable_after: (self.stable_after != usual.stable_after)
                 .then_some(Span(self.stable_after)),
             refusals_too: self.refusals,
@@ -130,7 +160,7 @@ impl<'de> de::Visitor<'de> for RetryVisitor {
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Retry, A::Error> {
         let table = Table::deserialize(de::value::MapAccessDeserializer::new(map))?;
         let mut retry = Retry::from(table.attempts);
-        if let Some((shortest, longest)) = table.pause {
+        if let Some(Pause(shortest, longest)) = table.pause {
             retry = retry.pause(shortest.0..=longest.0);
         }
         if let Some(stable_after) = table.stable_after {

@@ -32,13 +32,18 @@ impl Program {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Program {
+        let mut command = Command::new(Program::path(name));
+        command.args(arguments).envs(environment.iter().copied());
+        Program::spawn(&mut command)
+    }
+
+    /// Where an example is.
+    pub(crate) fn path(name: &str) -> PathBuf {
         let test = std::env::current_exe().expect("a running program has a path");
         let profile = test.ancestors().nth(2).expect("it is in target/*/deps");
         let program = profile.join("examples").join(name);
         assert!(program.is_file(), "build it: cargo build --example {name}");
-        let mut command = Command::new(program);
-        command.args(arguments).envs(environment.iter().copied());
-        Program::spawn(&mut command)
+        program
     }
 
     /// Runs `body` in a process of its own, which runs nothing but the calling test, and returns that
