@@ -39,6 +39,7 @@ use crate::{
         state::ClientState,
         status::Status,
         stop::{Intake, StopSignal, deadline_after},
+        thread::Thread,
         wait::WaitError,
     },
 };
@@ -64,6 +65,9 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Client(Arc<Core>);
+
+/// For a thread that only waits.
+const TIMER_STACK: usize = 128 * 1024;
 
 /// What the handle and the network thread share.
 pub(crate) struct Core {
@@ -125,9 +129,18 @@ impl Core {
     }
 
     /// Stops this client on its own, as soon as a connected one has sent what it has.
-    fn finish(&self) {
+    fn finish(self: &Arc<Self>) {
         self.intake.close();
         if self.outbox.finish(deadline_after(self.finish_within)) {
+            return self.stop();
+        }
+        // The network thread may sleep for longer than that when no acknowledgement comes.
+        let core = Arc::clone(self);
+        let timer = Thread::spawn_knowing("stopper", TIMER_STACK, move |_| {
+            let _ = core.status.wait_ended(core.finish_within);
+            core.stop();
+        });
+        if timer.is_err() {
             self.stop();
         }
     }

@@ -261,6 +261,9 @@ impl Ending {
                 Way::Orderly | Way::Now => client.core().begin_stop(),
             }
         }
+        for client in self.clients.iter() {
+            client.core().intake.wait_quiet(times.but(6));
+        }
         self.ends.lock().intake.take();
         let workers = crew.workers.iter().map(|worker| &worker.thread);
         let functions = || workers.clone().chain(&crew.publishers);

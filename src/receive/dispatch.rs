@@ -59,6 +59,8 @@ pub(crate) struct Dispatch {
     /// Whether this wake-up has brought a QoS 0 message that found no place.
     has_dropped: bool,
     tally: Tally,
+    /// This wake-up has passed the intake, which a stop waits for when it closes that.
+    is_inside: bool,
     /// For what of QoS 0 there is room at the least. Workers make room all the time: looking for each message
     /// would cost both sides more than anything else here.
     room: Room,
@@ -88,6 +90,7 @@ impl Dispatch {
             to_acknowledge: 0,
             has_dropped: false,
             tally: Tally::default(),
+            is_inside: false,
             room: Room::default(),
         }
     }
@@ -104,7 +107,8 @@ impl Dispatch {
         // A topic name without wildcards, of a character at least [MQTT-3.3.2-2] [MQTT-4.7.3-1].
         check_topic(&content.topic).map_err(Offense::Topic)?;
         let source = &self.source;
-        if source.intake.is_closed() {
+        self.is_inside = self.is_inside || source.intake.enter();
+        if !self.is_inside {
             // At QoS 1 and 2 the broker still has it, and sends it again to a session that it keeps.
             source.counters.after_stop.increment();
             return Ok(());
@@ -171,6 +175,14 @@ impl Dispatch {
     /// The wake-up is over: what it brought goes into the queue. Says how many of its messages will be
     /// acknowledged.
     pub(crate) fn hand_over(&mut self) -> usize {
+        let handed_over = self.hand_over_collected();
+        if mem::take(&mut self.is_inside) {
+            self.source.intake.leave();
+        }
+        handed_over
+    }
+
+    fn hand_over_collected(&mut self) -> usize {
         if mem::take(&mut self.has_dropped) {
             self.source.tell_dropped();
         }

@@ -96,6 +96,8 @@ fn a_signal_during_the_start_ends_in_order() {
     fs::write(&pipe, fs::read(authority).unwrap()).unwrap();
     let (status, output) = program.ended(PATIENCE);
     let _ = fs::remove_file(&pipe);
-    assert_eq!(status.code(), Some(0), "{output}");
+    // 1 where the other client's attempt has failed before the stop: nobody listens there.
+    assert!(status.code().is_some_and(|code| code <= 1), "{output}");
     assert!(output.contains("2 clients"), "{output}");
+    assert_eq!(output.matches("  stopped").count(), 2, "{output}");
 }
