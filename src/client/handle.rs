@@ -102,7 +102,10 @@ impl Core {
             client_id: settings.client_id.clone().unwrap_or_default(),
             status,
             outbox: Outbox::new(settings.outbox.clone()),
-            subscriptions: Mutex::new(Subscriptions::new(settings.subscriptions.clone())),
+            subscriptions: Mutex::new(
+                Subscriptions::new(settings.subscriptions.clone())
+                    .at_most(settings.filters_per_subscribe),
+            ),
             counters: Arc::default(),
             intake: Intake::default(),
             stop: StopSignal::default(),

@@ -283,6 +283,19 @@ impl ClientSpec {
         self
     }
 
+    /// How many filters the client puts into one SUBSCRIBE or UNSUBSCRIBE packet, 1 to 65,535. Some
+    /// brokers take 8 and close the connection on more. Defaults to as many as fit into
+    /// [`ClientSpec::max_packet_size`].
+    ///
+    /// Without it, too, a client gets by with such a broker: a connection that ended while a packet
+    /// with several filters was not answered makes it send one filter in each from then on. This
+    /// costs one attempt.
+    #[must_use]
+    pub fn filters_per_subscribe(mut self, filters: u16) -> Self {
+        self.settings.filters_per_subscribe = filters;
+        self
+    }
+
     /// How many messages the outbox holds, at least 1. Defaults to 1,000.
     #[must_use]
     pub fn outbox_capacity(mut self, messages: usize) -> Self {

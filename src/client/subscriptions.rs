@@ -12,6 +12,8 @@ pub(crate) struct Subscriptions {
     unanswered: VecDeque<Batch>,
     /// UNSUBSCRIBE packets without UNSUBACK, oldest first.
     unsubscribing: VecDeque<Farewell>,
+    /// How many filters a packet has at most; `None` is as many as fit.
+    most_filters: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,24 @@ impl Subscriptions {
         subscriptions
     }
 
+    /// Puts so many filters into a packet, at most.
+    pub(crate) fn at_most(mut self, filters: u16) -> Self {
+        self.most_filters = Some(filters.into());
+        self
+    }
+
+    /// Whether a packet with several filters was sent on the last connection and not answered: the
+    /// broker may have closed it for that reason.
+    fn left_several_unanswered(&self) -> bool {
+        let subscribes = self.unanswered.iter();
+        let subscribes = subscribes.map(|it| (it.packet_id, it.filters.len()));
+        let unsubscribes = self.unsubscribing.iter();
+        let unsubscribes = unsubscribes.map(|it| (it.packet_id, it.filters.len()));
+        subscribes
+            .chain(unsubscribes)
+            .any(|(packet_id, filters)| packet_id.is_some() && filters > 1)
+    }
+
     /// Adds a filter, or changes the quality of service of one that is there.
     pub(crate) fn want(&mut self, filter: String, qos: QoS) {
         let wanted = Wanted {
@@ -115,6 +135,9 @@ impl Subscriptions {
     /// A connection began. Without a session the broker knows of no subscription. Returns what it
     /// is to be told, in packets of at most `max_packet` bytes.
     pub(crate) fn connected(&mut self, session_present: bool, max_packet: usize) -> Opening {
+        if self.left_several_unanswered() {
+            self.most_filters = Some(1);
+        }
         self.unanswered.clear();
         for wanted in &mut self.wanted {
             if !(session_present && wanted.progress == Progress::Granted) {
@@ -128,7 +151,9 @@ impl Subscriptions {
                 unwanted.push(filter);
             }
         }
-        let unsubscribe = split(unwanted, max_packet, |filter| 2 + filter.len());
+        let unsubscribe = split(unwanted, self.most_filters, max_packet, |filter| {
+            2 + filter.len()
+        });
         self.unsubscribing
             .extend(unsubscribe.iter().map(|filters| Farewell {
                 packet_id: None,
@@ -163,7 +188,9 @@ impl Subscriptions {
                 unsent.push((wanted.filter.clone(), wanted.qos));
             }
         }
-        let packets = split(unsent, max_packet, |(filter, _qos)| 2 + filter.len() + 1);
+        let packets = split(unsent, self.most_filters, max_packet, |(filter, _qos)| {
+            2 + filter.len() + 1
+        });
         for packet in &packets {
             self.unanswered.push_back(Batch {
                 packet_id: None,
@@ -251,8 +278,13 @@ impl Subscriptions {
     }
 }
 
-/// Puts entries into packets of at most `max_packet` bytes, at least one into each.
-fn split<T>(entries: Vec<T>, max_packet: usize, bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+/// Puts entries into packets of at most `most` entries and `max_packet` bytes, at least one into each.
+fn split<T>(
+    entries: Vec<T>,
+    most: Option<usize>,
+    max_packet: usize,
+    bytes: impl Fn(&T) -> usize,
+) -> Vec<Vec<T>> {
     // Fixed header with its longest length field, and the packet identifier.
     const OVERHEAD: usize = 5 + 2;
     let mut packets: Vec<Vec<T>> = Vec::new();
@@ -260,7 +292,9 @@ fn split<T>(entries: Vec<T>, max_packet: usize, bytes: impl Fn(&T) -> usize) -> 
     for entry in entries {
         size += bytes(&entry);
         match packets.last_mut() {
-            Some(packet) if size <= max_packet => packet.push(entry),
+            Some(packet) if size <= max_packet && most.is_none_or(|most| packet.len() < most) => {
+                packet.push(entry);
+            }
             _ => {
                 size = OVERHEAD + bytes(&entry);
                 packets.push(vec![entry]);

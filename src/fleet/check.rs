@@ -298,6 +298,12 @@ fn check_numbers(settings: &Settings) -> Checked {
         1..=usize::MAX,
         "at least 1",
     )?;
+    in_range(
+        "filters_per_subscribe",
+        settings.filters_per_subscribe,
+        1..=u16::MAX,
+        "1 to 65,535",
+    )?;
     in_range("window", settings.outbox.window, 1..=10_000, "1 to 10,000")?;
     if let Some(age) = settings.outbox.max_age {
         duration(

@@ -29,6 +29,8 @@ pub(crate) enum Offense {
     OutOfIdentifiers,
     #[error("a message whose topic is not valid: {0}")]
     Topic(TopicError),
+    #[error("a message of QoS 0 that says it is a repetition")]
+    Repetition,
 }
 
 crate::spec::readable::debug_is_text!(Offense);
@@ -106,6 +108,10 @@ impl Dispatch {
         let Received { packet_id, content } = received;
         // A topic name without wildcards, of a character at least [MQTT-3.3.2-2] [MQTT-4.7.3-1].
         check_topic(&content.topic).map_err(Offense::Topic)?;
+        // [MQTT-3.3.1-2].
+        if content.duplicate && content.qos == QoS::AtMostOnce {
+            return Err(Offense::Repetition);
+        }
         let source = &self.source;
         self.is_inside = self.is_inside || source.intake.enter();
         if !self.is_inside {

@@ -30,7 +30,7 @@ pub(crate) mod what {
     pub(crate) const HANDLER: &str = "a handler failed";
     pub(crate) const PUB_FUNCTION: &str = "a pub function failed";
     pub(crate) const DEAD_LETTER: &str = "the dead-letter function failed";
-    pub(crate) const STATE_CALLBACK: &str = "the state callback panicked";
+    pub(crate) const STATE_CALLBACK: &str = "the state callback failed";
 
     /// What an outage is told by.
     pub(super) const OF_AN_OUTAGE: [&str; 5] = [

@@ -255,7 +255,7 @@ impl Status {
         connections: u64,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        self.wait("connected anew", timeout, |inner| {
+        self.wait("on a new connection", timeout, |inner| {
             inner.connections > connections && matches!(inner.state, ClientState::Connected { .. })
         })
     }
@@ -265,9 +265,11 @@ impl Status {
         connections: u64,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        self.wait("subscribed anew", timeout, |inner| {
-            inner.connections > connections && inner.subscribed
-        })
+        self.wait(
+            "on a new connection with all subscriptions answered",
+            timeout,
+            |inner| inner.connections > connections && inner.subscribed,
+        )
     }
 
     /// An ended client is disconnected, so this one can't fail because of an end.

@@ -134,6 +134,9 @@ impl TestBroker {
 
     /// Starts again on the same port. Stops first if it runs.
     ///
+    /// A client may not have noticed the loss yet when this returns. To wait until clients are back, mark
+    /// their connections before: see [`Fleet::next_connections`](crate::Fleet::next_connections).
+    ///
     /// # Errors
     ///
     /// The system gave no socket or no thread. The broker is stopped then.

@@ -224,7 +224,7 @@ fn failures_of_functions_are_thinned_too() {
         assert_eq!(kept.clients("something new"), 10, "{lines:#?}");
         assert!(!kept.with(" more clients, ").is_empty(), "{lines:#?}");
         assert!(
-            !kept.with("the state callback panicked on c").is_empty(),
+            !kept.with("the state callback of c").is_empty(),
             "{lines:#?}"
         );
     });

@@ -27,6 +27,7 @@ mod examples;
 mod failover;
 #[cfg(feature = "files")]
 mod file_secrets;
+mod filters_per_packet;
 mod first_example;
 mod floods;
 mod fuzz;
@@ -38,6 +39,7 @@ mod isolation;
 mod lateness;
 mod log_lines;
 mod lowered_subscription;
+mod malformed;
 mod matrix_clock;
 mod matrix_connecting;
 mod matrix_lines;

@@ -98,3 +98,29 @@ fn the_table_of_log_lines_is_true() {
         assert!(known, "nothing logs {row:?}");
     }
 }
+
+/// What happened and the code, of each row of the table of exit codes in a text.
+fn exit_codes(text: &str, header: &str) -> Vec<(String, char)> {
+    let rows = text.lines().map(|line| line.trim_start_matches([' ', '/']));
+    let rows = rows.skip_while(|row| *row != header).skip(2);
+    rows.take_while(|row| row.starts_with('|'))
+        .map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            // What follows is worded for its place.
+            let words: Vec<&str> = cells[1].split([' ', ',']).take(2).collect();
+            let what = words.join(" ");
+            (what, cells[3].chars().next().unwrap())
+        })
+        .collect()
+}
+
+/// Fails if the exit codes in the documentation of `Report::exit_code` and in docs/OPERATIONS.md differ.
+#[test]
+fn the_table_of_exit_codes_is_the_same_twice() {
+    let documents = read("docs/OPERATIONS.md");
+    let written = exit_codes(&documents, "| what happened | in the report | code |");
+    let source = read("src/supervise/report/mod.rs");
+    let documented = exit_codes(&source, "| what happened | in the text | code |");
+    assert!(written.len() > 10, "{written:#?}");
+    assert_eq!(written, documented);
+}

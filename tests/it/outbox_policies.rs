@@ -231,3 +231,57 @@ fn a_blocked_publisher_is_released_when_the_client_ends() {
         assert_eq!((ledger.accepted, ledger.finished()), (2, 2));
     }
 }
+
+/// Fails when who waits for room is not woken by the age limit, which makes room: with a connection on which
+/// nothing happens, and without one while the next attempt is an hour away. With a time limit of its own, too.
+#[test]
+fn who_waits_for_room_gets_that_of_a_message_that_grew_too_old() {
+    let hour = Duration::from_secs(3_600);
+    for is_connected in [true, false] {
+        for limit in [None, Some(hour)] {
+            let broker = TestBroker::start().unwrap();
+            broker.hold_acks(true);
+            let spec = plant(&broker)
+                .retry(Retry::forever().pause(hour..=hour))
+                .session(Session::Kept)
+                .window(1)
+                .outbox_capacity(1)
+                .max_age(Duration::from_millis(100));
+            let fleet = subscribed(Fleet::builder().client(spec));
+            let client = fleet.client("plant").unwrap();
+            let in_flight = publish(client, 0).unwrap();
+            wait_for_publishes(&broker, "plant", 1);
+            if !is_connected {
+                // What was in flight has its place in the outbox, and does not grow old.
+                broker.stop();
+                client.wait_disconnected(PATIENCE).unwrap();
+            }
+            let waits = publish(client, 1).unwrap();
+            let (tell, told) = crossbeam_channel::bounded(1);
+            let published = thread::scope(|scope| {
+                scope.spawn(|| {
+                    let published = match limit {
+                        None => publish(client, 2),
+                        Some(limit) => {
+                            let (qos, payload) = (QoS::AtLeastOnce, numbered(2));
+                            client.publish_timeout("t", qos, false, payload, limit)
+                        }
+                    };
+                    // Nobody listens once the test has failed.
+                    _ = tell.send(published);
+                });
+                let published = told.recv_timeout(PATIENCE);
+                if published.is_err() {
+                    // The scope waits for the one who waits.
+                    client.stop();
+                }
+                published
+            });
+            let published = published.unwrap_or_else(|error| panic!("{is_connected}: {error}"));
+            assert!(published.is_ok(), "{published:?}");
+            assert_eq!(waits.try_result(), Some(Err(ReceiptError::Expired)));
+            assert!(!in_flight.is_done());
+            fleet.stop(STOP);
+        }
+    }
+}

@@ -31,6 +31,7 @@ subscribe = ["a/{name}", { filter = "b/#", qos = 2 }, { filter = "c" }]
 retry = { attempts = "forever", pause = ["200ms", 7.5], stable_after = 2, refusals_too = true }
 connect_timeout = 10
 max_packet_size = 1000
+filters_per_subscribe = 8
 outbox_capacity = 20
 outbox_overflow = "drop_oldest"
 window = 30
@@ -72,6 +73,7 @@ fn all() -> ClientSpec {
         )
         .connect_timeout(Duration::from_secs(10))
         .max_packet_size(1_000)
+        .filters_per_subscribe(8)
         .outbox_capacity(20)
         .outbox_overflow(OutboxOverflow::DropOldest)
         .window(30)

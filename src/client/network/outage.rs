@@ -4,7 +4,13 @@ use std::time::Instant;
 
 use crate::{
     client::network::Network,
-    supervise::{cause::Cause, log, log_lines::what, state::Numbered, thinning::About},
+    supervise::{
+        cause::{Cause, OfAttempt},
+        log,
+        log_lines::what,
+        state::Numbered,
+        thinning::About,
+    },
 };
 
 /// An outage whose end is not in the log yet.
@@ -66,7 +72,7 @@ impl Network {
         let (name, broker, text) = (
             &self.core.name,
             self.core.status.broker(),
-            cause.to_string(),
+            OfAttempt(cause).to_string(),
         );
         let about = About {
             what: what::ATTEMPT_FAILED,

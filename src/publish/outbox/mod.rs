@@ -137,15 +137,20 @@ impl Outbox {
                 inner.drop_oldest(self.settings.capacity);
                 break;
             }
-            match patience {
-                Patience::None => return Err((message, Refusal::Full)),
-                Patience::Until(None) => self.room.wait(&mut inner.books),
-                Patience::Until(Some(deadline)) => {
-                    let timed_out = self.room.wait_until(&mut inner.books, deadline).timed_out();
-                    if timed_out && inner.publishes.len() >= self.settings.capacity {
-                        return Err((message, Refusal::Full));
-                    }
-                }
+            let Patience::Until(deadline) = patience else {
+                return Err((message, Refusal::Full));
+            };
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err((message, Refusal::Full));
+            }
+            // Nobody else may come by when the oldest message grows too old and makes room.
+            let expiry = self
+                .settings
+                .max_age
+                .and_then(|it| inner.publishes.expiry(it));
+            match deadline.into_iter().chain(expiry).min() {
+                None => self.room.wait(&mut inner.books),
+                Some(first) => _ = self.room.wait_until(&mut inner.books, first),
             }
         }
         let slot = inner.slots.open();

@@ -1,6 +1,9 @@
 //! The messages that wait in the outbox, in their order; the small ones packed.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 
@@ -85,6 +88,12 @@ impl Queue {
             true => self.drop_at(first, spent),
             false => None,
         }
+    }
+
+    /// When the next message will be older than this.
+    pub(super) fn expiry(&self, max_age: Duration) -> Option<Instant> {
+        let oldest = self.entries.get(self.first_unsent())?;
+        oldest.stub.accepted_at?.checked_add(max_age)
     }
 
     /// Takes the oldest message that was never sent.

@@ -51,6 +51,7 @@ pub(crate) struct Form {
     retry: Option<Retry>,
     connect_timeout: Option<Span>,
     max_packet_size: Option<usize>,
+    filters_per_subscribe: Option<u16>,
     outbox_capacity: Option<usize>,
     outbox_overflow: Option<OutboxOverflow>,
     window: Option<u16>,
@@ -89,6 +90,10 @@ impl Form {
         set(&mut settings.connect_timeout, timeout);
         set(&mut settings.max_packet_size, self.max_packet_size);
         set(
+            &mut settings.filters_per_subscribe,
+            self.filters_per_subscribe,
+        );
+        set(
             &mut settings.refused_subscription,
             self.refused_subscription,
         );
@@ -123,6 +128,8 @@ pub(crate) struct Written<'a> {
     connect_timeout: Option<Span>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_packet_size: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filters_per_subscribe: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outbox_capacity: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -167,6 +174,10 @@ impl<'a> Written<'a> {
             session: other(settings.session, usual.session),
             connect_timeout: other(Span(settings.connect_timeout), Span(usual.connect_timeout)),
             max_packet_size: other(settings.max_packet_size, usual.max_packet_size),
+            filters_per_subscribe: other(
+                settings.filters_per_subscribe,
+                usual.filters_per_subscribe,
+            ),
             outbox_capacity: other(outbox.capacity, usual_outbox.capacity),
             outbox_overflow: other(outbox.overflow, usual_outbox.overflow),
             window: other(outbox.window, usual_outbox.window),

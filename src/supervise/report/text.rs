@@ -163,8 +163,8 @@ impl Row {
         let outcome = client.outcome.to_string();
         let last_cause = match cause {
             None => "-".to_owned(),
-            // Most outcomes end with their cause, which stands beside it then.
-            Some(cause) if outcome.ends_with(&cause) => "see outcome".to_owned(),
+            // Most outcomes name their cause.
+            Some(cause) if outcome.contains(&cause) => "see outcome".to_owned(),
             Some(cause) => one_line(&cause, CELL_CHARACTERS),
         };
         Self {
