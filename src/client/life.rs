@@ -100,12 +100,13 @@ impl Life {
             attempts: Attempts::new(settings.retry),
             progress: Vec::new(),
             batch: Batch::default(),
-            birth: settings.birth.as_ref().map(|birth| birth.qos),
+            birth: settings.birth.map(|birth| (birth.topic, birth.qos)),
             on_refused_subscription: settings.refused_subscription,
             moments: Moments::default(),
             ending: None,
             on_first_connect: self.on_first_connect,
             answered: false,
+            ended_on: None,
             outage: None,
         }))
     }

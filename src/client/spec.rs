@@ -267,8 +267,8 @@ impl ClientSpec {
         self
     }
 
-    /// How long one attempt may take, from TCP to CONNACK, and how long the broker may not read
-    /// what is sent. Whole seconds, rounded up, at least 1 s. Defaults to 5 s.
+    /// How long one attempt may take, from TCP to CONNACK, and how long the broker may read nothing of
+    /// what is sent: a line that moves has as long as it takes. Whole seconds, rounded up, at least 1 s. Defaults to 5 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = timeout;
@@ -329,11 +329,27 @@ impl ClientSpec {
     }
 
     /// How old a message may get before it is sent: an older one ends as expired. It is noticed
-    /// when its turn comes, when room is needed, and at each attempt to connect. A message that
+    /// on time, also while the client is not connected. A message that
     /// was sent is repeated however old. Defaults to no limit.
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
         self.settings.outbox.max_age = Some(age);
+        self
+    }
+
+    /// How many connections in a row the broker may close on the same message of QoS 1 or 2 before it is
+    /// given up: it ends as failed with
+    /// [`FailedCause::BrokerCloses`](crate::FailedCause::BrokerCloses), and what is behind it goes on.
+    /// Defaults to 3; 0 is never. [`Retry`] counts as well: where it allows fewer attempts, the client
+    /// ends first.
+    ///
+    /// MQTT 3.1.1 gives a broker that does not want a message, because it is too large or not
+    /// allowed, no other way to say so, and the message would be repeated for ever. It has to be the
+    /// message: before the last close, what is unacknowledged is repeated one by one, each after a
+    /// ping that was answered, and a broker that could not be reached in between counts as restarted.
+    #[must_use]
+    pub fn max_closes(mut self, closes: u32) -> Self {
+        self.settings.outbox.max_closes = (closes > 0).then_some(closes);
         self
     }
 

@@ -271,6 +271,19 @@ impl Subscriptions {
         self.unanswered.front().map(|batch| batch.asked_at)
     }
 
+    /// Whether a SUBSCRIBE or UNSUBSCRIBE has no answer.
+    pub(crate) fn is_asked(&self) -> bool {
+        !self.unanswered.is_empty() || !self.unsubscribing.is_empty()
+    }
+
+    /// The answers have not been late until now: something large was in their way.
+    pub(crate) fn wait_anew(&mut self) {
+        let now = Instant::now();
+        for batch in &mut self.unanswered {
+            batch.asked_at = now;
+        }
+    }
+
     fn find(&mut self, filter: &str) -> Option<&mut Wanted> {
         self.wanted
             .iter_mut()

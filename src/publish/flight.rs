@@ -18,6 +18,8 @@ pub(crate) struct Flying {
     pub(crate) message: Option<Box<Outgoing>>,
     /// QoS 2: PUBREC came, PUBREL follows [MQTT-4.3.3-1].
     pub(crate) released: bool,
+    /// It is not repeated before its turn.
+    pub(crate) is_held: bool,
 }
 
 /// What a connection that finds its session again repeats, with the same identifier.
@@ -112,6 +114,74 @@ impl Flight {
         (repeats, lost)
     }
 
+    /// As `repeats`, but only PUBREL: each PUBLISH is held until its turn.
+    pub(crate) fn hold(&mut self) -> (Vec<Repeat>, Vec<Flying>) {
+        let mut repeats = Vec::new();
+        let mut lost = Vec::new();
+        for mut flying in std::mem::take(&mut self.flying) {
+            let packet_id = flying.packet_id;
+            if flying.released {
+                repeats.push(Repeat::Release { packet_id });
+            } else if flying.message.is_none() {
+                lost.push(flying);
+                continue;
+            } else {
+                flying.is_held = true;
+            }
+            self.flying.push_back(flying);
+        }
+        (repeats, lost)
+    }
+
+    /// Repeats the first one that is held.
+    pub(crate) fn next_held(&mut self) -> Option<Repeat> {
+        let flying = self.flying.iter_mut().find(|it| it.is_held)?;
+        flying.is_held = false;
+        let message = flying.message.take()?;
+        if message.qos == QoS::ExactlyOnce {
+            flying.message = Some(message.clone());
+        }
+        Some(Repeat::Publish {
+            packet_id: flying.packet_id,
+            message: *message,
+        })
+    }
+
+    /// Whether a message that somebody accepted is sent and unacknowledged.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.flying
+            .iter()
+            .any(|it| it.slot.is_some() && !it.is_held)
+    }
+
+    /// Whether rumqttc has given back a birth message, which was not acknowledged then.
+    pub(crate) fn has_birth(&self) -> bool {
+        let is_birth = |it: &Flying| it.slot.is_none() && it.message.is_some();
+        self.flying.iter().any(is_birth)
+    }
+
+    /// Births count, too.
+    pub(crate) fn len(&self) -> usize {
+        self.flying.len()
+    }
+
+    /// The first message that was sent on the connection that has ended, and of which no answer came: its
+    /// slot, its topic and its bytes.
+    pub(crate) fn first_sent(&self) -> Option<(Slot, String, usize)> {
+        let first = self.flying.iter().find(|it| is_suspect(it))?;
+        let message = first.message.as_ref()?;
+        Some((first.slot.clone()?, message.topic.clone(), message.size()))
+    }
+
+    pub(crate) fn take_first_sent(&mut self) -> Option<Flying> {
+        let at = self.flying.iter().position(is_suspect)?;
+        self.flying.remove(at)
+    }
+
+    pub(crate) fn push_front(&mut self, flying: Flying) {
+        self.flying.push_front(flying);
+    }
+
     /// Everything, in order; nothing is in flight any more.
     pub(crate) fn take(&mut self) -> VecDeque<Flying> {
         std::mem::take(&mut self.flying)
@@ -130,4 +200,9 @@ impl Flight {
     fn position(&self, packet_id: u16) -> Option<usize> {
         self.flying.iter().position(|it| it.packet_id == packet_id)
     }
+}
+
+/// Whether it was sent, and the broker has not answered it.
+fn is_suspect(flying: &Flying) -> bool {
+    flying.slot.is_some() && !flying.released && !flying.is_held
 }

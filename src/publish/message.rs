@@ -45,6 +45,16 @@ pub(crate) enum Item {
     Control(Control),
 }
 
+impl Item {
+    /// How many bytes it has on the wire, at most.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Publish(message) => message.size(),
+            Self::Control(control) => control.size(),
+        }
+    }
+}
+
 impl Control {
     /// How many bytes it has on the wire, at most.
     pub(crate) fn size(&self) -> usize {
@@ -100,4 +110,6 @@ pub(crate) enum Progress {
     Acknowledged { packet_id: u16 },
     /// PUBREC.
     Released { packet_id: u16 },
+    /// PINGRESP.
+    PingAnswered,
 }

@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::supervise::stop::deadline_after;
+use crate::supervise::{cause::Cause, stop::deadline_after};
 
 /// Says how one message ended. Dropping it costs nothing and changes nothing.
 ///
@@ -88,6 +88,15 @@ pub enum FailedCause {
     /// The client ended first.
     #[error("the client ended before it was acknowledged")]
     NotAcknowledged,
+    /// The broker closed the connection on this message again and again: see
+    /// [`ClientSpec::max_closes`](crate::ClientSpec::max_closes). It may be too large for the broker,
+    /// or not allowed; MQTT 3.1.1 gives a broker no other way to say so. [`Receipt::cause`] names the
+    /// topic.
+    #[error("the broker closed the connection on it {times} times in a row")]
+    BrokerCloses {
+        /// How many connections ended on it, one after the other.
+        times: u32,
+    },
 }
 
 crate::spec::readable::debug_is_text!(FailedCause);
@@ -103,6 +112,7 @@ pub(crate) enum Fate {
     ConnectionLost,
     SessionLost,
     NotAcknowledged,
+    GivenUp,
     Unsent,
 }
 
@@ -135,6 +145,15 @@ impl Receipt {
     /// How the message ended, or `None` if it has not. Never waits.
     pub fn try_result(&self) -> Option<Result<Delivery, ReceiptError>> {
         self.0.result()
+    }
+
+    /// Why the message was given up, if it was: [`Cause::ClosedOn`], which names its topic. Never waits.
+    pub fn cause(&self) -> Option<Cause> {
+        let (topic, times) = self.0.given_up()?;
+        Some(Cause::ClosedOn {
+            topic: topic.as_ref().to_owned(),
+            times,
+        })
     }
 
     /// Whether the message has ended, of whatever kind. Never waits.
@@ -171,6 +190,8 @@ const SLOTS_OF_A_PAGE: u8 = 64;
 /// The slots of messages that were accepted one after the other.
 struct Page {
     fates: [AtomicU8; SLOTS_OF_A_PAGE as usize],
+    /// Those that were given up, with their topics. Nearly always empty.
+    given_up: Mutex<Vec<(u8, Arc<str>, u32)>>,
     room: Arc<WaitingRoom>,
 }
 
@@ -185,6 +206,23 @@ impl Slot {
             drop(room.lock.lock());
             room.ended.notify_all();
         }
+    }
+
+    /// Whether it belongs to the same message.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.page, &other.page) && self.at == other.at
+    }
+
+    /// It is about to be given up: its receipt says which message it was.
+    pub(crate) fn name(&self, topic: &str, times: u32) {
+        let entry = (self.at, topic.into(), times);
+        self.page.given_up.lock().push(entry);
+    }
+
+    fn given_up(&self) -> Option<(Arc<str>, u32)> {
+        let given_up = self.page.given_up.lock();
+        let entry = given_up.iter().find(|(at, ..)| *at == self.at);
+        entry.map(|(_, topic, times)| (Arc::clone(topic), *times))
     }
 
     fn fate(&self) -> &AtomicU8 {
@@ -225,6 +263,7 @@ impl Slot {
         const DROPPED: u8 = Fate::Dropped as u8;
         const CONNECTION_LOST: u8 = Fate::ConnectionLost as u8;
         const SESSION_LOST: u8 = Fate::SessionLost as u8;
+        const GIVEN_UP: u8 = Fate::GivenUp as u8;
         const NOT_ACKNOWLEDGED: u8 = Fate::NotAcknowledged as u8;
         match self.fate().load(Ordering::SeqCst) {
             IN_PROGRESS => None,
@@ -235,6 +274,11 @@ impl Slot {
             CONNECTION_LOST => Some(Err(ReceiptError::Failed(FailedCause::ConnectionLost))),
             SESSION_LOST => Some(Err(ReceiptError::Failed(FailedCause::SessionLost))),
             NOT_ACKNOWLEDGED => Some(Err(ReceiptError::Failed(FailedCause::NotAcknowledged))),
+            GIVEN_UP => {
+                let times = self.given_up().map_or(0, |(_, times)| times);
+                let cause = FailedCause::BrokerCloses { times };
+                Some(Err(ReceiptError::Failed(cause)))
+            }
             _ => Some(Err(ReceiptError::Unsent)),
         }
     }
@@ -260,6 +304,7 @@ impl Slots {
         let slot = self.next.take().unwrap_or_else(|| Slot {
             page: Arc::new(Page {
                 fates: [const { AtomicU8::new(IN_PROGRESS) }; SLOTS_OF_A_PAGE as usize],
+                given_up: Mutex::default(),
                 room: Arc::clone(&self.room),
             }),
             at: 0,

@@ -124,6 +124,8 @@ pub(crate) struct OutboxSettings {
     pub(crate) overflow: OutboxOverflow,
     pub(crate) replay: Replay,
     pub(crate) max_age: Option<Duration>,
+    /// `None`: a message is never given up.
+    pub(crate) max_closes: Option<u32>,
 }
 
 impl Default for OutboxSettings {
@@ -135,6 +137,7 @@ impl Default for OutboxSettings {
             overflow: OutboxOverflow::default(),
             replay: Replay::default(),
             max_age: None,
+            max_closes: Some(3),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::{ops::RangeInclusive, time::Duration};
 /// How a client retries: a number of attempts for each outage, with growing random pauses.
 ///
 /// An attempt is one failed connect, or a connection that ended before it was stable. A
-/// connection is stable once every SUBACK is in and [`Retry::stable_after`] has passed; losing a
+/// connection is stable once every SUBACK is in and [`Retry::stable_after`] has passed, unless it
+/// ends on the same message or packet as the connection before it; losing a
 /// stable connection starts a new outage, with all attempts. After the last attempt there is no
 /// pause: the client's thread ends. A permanent refusal (bad credentials, bad client id, wrong
 /// protocol version, or a peer that does not speak MQTT at the first connect) ends it at once.

@@ -94,6 +94,14 @@ pub enum Cause {
     /// The broker closed the connection. MQTT 3.1.1 gives it no way to say why.
     #[error("the broker closed the connection")]
     Closed,
+    /// The broker closed the connection, as it did before, with the same message under way.
+    #[error("the broker closed the connection on the message to {topic:?}, {times} times in a row")]
+    ClosedOn {
+        /// The message's topic.
+        topic: String,
+        /// How many connections in a row.
+        times: u32,
+    },
     /// Reading or writing failed.
     #[error("the connection broke: {}", plain(message))]
     Broken {
@@ -102,10 +110,10 @@ pub enum Cause {
         /// The operating system's text.
         message: String,
     },
-    /// A keep alive ping was not answered in time.
+    /// A keep alive ping was not answered in time, and no piece of a packet came either.
     #[error("the broker did not answer the keep alive ping")]
     KeepAlive,
-    /// The broker did not read what was sent for as long as the connect timeout.
+    /// The broker read nothing of what was sent for as long as the connect timeout.
     #[error("the broker does not read")]
     WriteTimeout,
     /// A packet that the standard does not allow here, or that cannot be decoded.

@@ -87,6 +87,9 @@ counters! {
     pub_errors,
     /// Calls of a pub function that panicked.
     pub_panics,
+    /// Published messages that were given up because the broker closed the connection on each of them
+    /// again and again.
+    given_up,
     /// Calls of the state callback that panicked.
     callback_panics,
     /// Subscriptions that the broker refused.

@@ -22,6 +22,8 @@ fn spec(name: &str, url: &str) -> ClientSpec {
         .session(Session::Kept)
         .window(10)
         .retry(tireless())
+        // A line that cuts every connection looks like a broker that closes on each message.
+        .max_closes(0)
 }
 
 /// Sends messages from one client to the other, both behind a proxy that cuts each of their connections

@@ -58,6 +58,7 @@ mod outbox_policies;
 mod outcomes;
 mod overflow;
 mod panics;
+mod poison;
 mod pub_functions;
 mod publish;
 mod publish_again;
@@ -82,6 +83,7 @@ mod shards;
 mod shared;
 mod signals;
 mod signals_any_time;
+mod slow_lines;
 mod soak;
 #[cfg(feature = "files")]
 mod spec_files;

@@ -156,7 +156,9 @@ fn the_order_is_kept_where_identifiers_begin_again() {
 fn a_connection_cut_while_it_repeats_keeps_the_order() {
     for session in [Session::Clean, Session::Kept] {
         let broker = TestBroker::start().unwrap();
-        let fleet = subscribed(Fleet::builder().client(plant(&broker, session).window(20)));
+        // Otherwise the third connection repeats one by one: see `poison.rs`.
+        let plant = plant(&broker, session).window(20).max_closes(0);
+        let fleet = subscribed(Fleet::builder().client(plant));
         broker.hold_acks(true);
         publish(&fleet, QoS::AtLeastOnce, 0..30);
         wait_for_publishes(&broker, "plant", 20);

@@ -277,8 +277,8 @@ fn other_answers_are_passed_on() {
     }
 }
 
-/// Relied on by the keep alive of `client/network/`: a PINGREQ that finds the last one unanswered is the error
-/// that becomes `Cause::KeepAlive`. `Link::grow` moves `await_pingresp`.
+/// Relied on by `Link::translate` (`client/link/mod.rs`), which clears `await_pingresp` behind each PINGREQ, so
+/// that the error never comes: `client/link/line.rs` decides. `Link::grow` moves the field.
 ///
 /// Fails when other packets count as an answer, or when the field has another meaning.
 #[test]

@@ -44,14 +44,22 @@ pub(crate) fn options(
     options
 }
 
-pub(crate) fn network_options(connect_timeout: Duration) -> NetworkOptions {
+/// The system tells that a socket takes more bytes when a third of its buffer is free. With a buffer
+/// that grows to several megabytes, a slow line that moves would be silent for many seconds.
+const SEND_BUFFER: u32 = 192 * 1024;
+
+pub(crate) fn network_options() -> NetworkOptions {
     let mut options = NetworkOptions::new();
     // Nagle's algorithm and delayed acknowledgements together make steps of 40 ms.
     options.set_tcp_nodelay(true);
-    // rumqttc counts whole seconds, and zero would fail at once.
-    let seconds = connect_timeout.as_millis().div_ceil(1_000).max(1);
-    options.set_connection_timeout(u64::try_from(seconds).unwrap_or(u64::MAX));
+    options.set_tcp_send_buffer_size(SEND_BUFFER);
     options
+}
+
+/// rumqttc counts whole seconds, and zero would fail at once.
+pub(crate) fn whole_seconds(timeout: Duration) -> u64 {
+    let seconds = timeout.as_millis().div_ceil(1_000).max(1);
+    u64::try_from(seconds).unwrap_or(u64::MAX)
 }
 
 pub(crate) fn acknowledgement(packet_id: u16, qos: QoS) -> Packet {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rumqttc::{Disconnect, Publish, Request};
+use rumqttc::{Disconnect, PingReq, Publish, Request};
 
 use crate::{
     client::{
@@ -75,8 +75,11 @@ impl Link {
         if let Some(request) = self.unstall() {
             let happened = self.feed_request(request).map_err(|unfed| unfed.cause)?;
             written(happened);
+            // Nothing else may be due to go out for a keep alive. And the encoder takes no more than
+            // 8 KiB: what follows waits until this has gone.
+            self.flush(true)?;
         }
-        if !self.connection.eventloop.pending.is_empty() {
+        if self.is_behind() || !self.connection.eventloop.pending.is_empty() {
             return Ok(false);
         }
         let mut bytes = 0;
@@ -94,9 +97,26 @@ impl Link {
         Ok(true)
     }
 
+    /// Sends a ping now.
+    pub(crate) fn ping(&mut self) -> Result<(), Cause> {
+        // One may be under way that rumqttc waits for.
+        self.connection.eventloop.state.await_pingresp = false;
+        self.feed_request(Request::PingReq(PingReq))
+            .map_err(|unfed| unfed.cause)?;
+        self.flush(false)
+    }
+
+    /// Repeats now what an earlier connection of the same session sent.
+    pub(crate) fn repeat(&mut self, repeat: Repeat) -> Result<Happened, Cause> {
+        let written = self.feed_request(repeated(repeat));
+        let written = written.map_err(|unfed| unfed.cause)?;
+        self.flush(true)?;
+        Ok(written)
+    }
+
     /// The next thing on the wire is DISCONNECT, whatever else waits. To be called before each
-    /// `next` until it is written. Says whether it went to the encoder just now: then the next
-    /// flush sends it.
+    /// `next` until it is written. Says whether it was sent just now, or will be once the link is
+    /// not behind any more.
     pub(crate) fn disconnect(&mut self) -> Result<bool, Cause> {
         let eventloop = &mut self.connection.eventloop;
         if !self.leaving {
@@ -112,18 +132,19 @@ impl Link {
             return Ok(false);
         }
         match self.unstall() {
-            Some(request) => self
-                .feed_request(request)
-                .map(|_| true)
-                .map_err(|unfed| unfed.cause),
+            Some(request) => {
+                self.feed_request(request).map_err(|unfed| unfed.cause)?;
+                self.flush(true)?;
+                Ok(true)
+            }
             None => Ok(false),
         }
     }
 
     /// rumqttc writes its backlog when a timer of 1 ms fires before anything else happens, which
     /// may take seconds on a connection that always has something to read. Takes the packet out
-    /// again when that has lasted for some wake-ups: each of them flushes, so that the encoder is
-    /// as good a way then.
+    /// again when that has lasted for some wake-ups: the encoder is as good a way then, and the caller
+    /// flushes it.
     fn unstall(&mut self) -> Option<Request> {
         if self.connection.eventloop.pending.is_empty() {
             self.stalled = 0;
@@ -163,6 +184,7 @@ impl Link {
         self.context.connected = false;
         self.leaving = false;
         self.unflushed = false;
+        self.behind = None;
         let eventloop = &mut self.connection.eventloop;
         eventloop.clean();
         // Two publishes under one identifier can't happen within our window; rumqttc would keep

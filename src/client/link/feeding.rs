@@ -62,7 +62,7 @@ impl Link {
         Ok(self.translate(event))
     }
 
-    fn encode(&mut self, packet: Packet, packet_id: u16) -> Result<(), Unfed> {
+    pub(super) fn encode(&mut self, packet: Packet, packet_id: u16) -> Result<(), Unfed> {
         let Some(network) = &mut self.connection.eventloop.network else {
             let cause = Cause::Closed;
             return Err(Unfed { packet_id, cause });

@@ -10,15 +10,19 @@ mod convert;
 mod edges;
 mod feeding;
 mod growth;
+mod line;
 mod reading;
 mod releases;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
+mod waiting;
 #[cfg(feature = "websocket")]
 mod websocket;
 
 use std::collections::VecDeque;
+
+pub(crate) use waiting::{Flush, Wait};
 
 use rumqttc::{ConnectionError, Event, Packet, Request, StateError, SubscribeReasonCode};
 
@@ -28,6 +32,8 @@ use crate::{
             bell::RumqttcBell,
             cause::Context,
             convert::{network_options, options, qos_in, received},
+            line::Line,
+            waiting::{Behind, on_a_slow_line},
         },
         resolve::Hop,
         tls::TlsConfig,
@@ -80,6 +86,8 @@ pub(crate) enum Happened {
     },
     AcknowledgementWritten,
     DisconnectWritten,
+    /// PINGRESP: the broker has read all that was sent before the ping.
+    PingAnswered,
     /// Nothing that anybody needs to know.
     Other,
 }
@@ -112,6 +120,10 @@ pub(crate) struct Link {
     stalled: u32,
     /// rumqttc has answered a packet, and the answer is not flushed.
     unflushed: bool,
+    /// Whether bytes come, and whether the broker answers pings.
+    line: Line,
+    /// A flush is not done: the system takes no more bytes for now.
+    behind: Option<Behind>,
 }
 
 impl Link {
@@ -132,9 +144,7 @@ impl Link {
         nowhere.set_inflight(ids);
         // rumqttc unwraps the making of its runtime: at the descriptor limit it panics.
         let (client, mut connection) = caught(|| rumqttc::Client::new(nowhere, CHANNEL_CAPACITY))?;
-        connection
-            .eventloop
-            .set_network_options(network_options(settings.connect_timeout));
+        connection.eventloop.set_network_options(network_options());
         // rumqttc makes room for 100 events, 14 KiB a client. They are taken out after each wake-up, and
         // a quiet client never has more than a few.
         connection.eventloop.state.events = VecDeque::new();
@@ -154,6 +164,8 @@ impl Link {
             leaving: false,
             stalled: 0,
             unflushed: false,
+            line: Line::default(),
+            behind: None,
         });
         Ok((link, RumqttcBell(client)))
     }
@@ -179,13 +191,15 @@ impl Link {
         }
     }
 
-    /// Blocks until something happens: one call of `Connection::iter().next()`. Without a
-    /// connection this is one attempt to connect, bounded by the connect timeout.
-    pub(crate) fn next(&mut self) -> Result<Happened, Cause> {
-        match self.connection.iter().next() {
-            Some(Ok(event)) => Ok(self.translate(event)),
-            Some(Err(error)) => Err(self.failed(error)),
-            // rumqttc's own end of its requests, which can't come while it holds a sender.
+    /// One attempt to connect, bounded by the connect timeout.
+    pub(crate) fn connect(&mut self) -> Result<Happened, Cause> {
+        self.line.connecting();
+        // The CONNECT packet may hold a large will: a slow line needs its time for that, too.
+        let will = self.settings.will.as_ref();
+        let bytes = will.map_or(0, |will| will.payload.len());
+        self.time_rumqttc(self.settings.connect_timeout + on_a_slow_line(bytes));
+        match self.listen()? {
+            Some(happened) => Ok(happened),
             None => Err(Cause::Closed),
         }
     }
@@ -220,6 +234,15 @@ impl Link {
     }
 
     fn translate(&mut self, event: Event) -> Happened {
+        match &event {
+            Event::Incoming(_) => self.line.heard(),
+            Event::Outgoing(rumqttc::Outgoing::PingReq) => {
+                // Whether the answer is late is decided here: rumqttc does not see that bytes come.
+                self.connection.eventloop.state.await_pingresp = false;
+                self.line.pinged();
+            }
+            Event::Outgoing(_) => {}
+        }
         match event {
             Event::Incoming(Packet::ConnAck(connack)) => {
                 self.context.connected = true;
@@ -254,6 +277,7 @@ impl Link {
                     })
                     .collect(),
             },
+            Event::Incoming(Packet::PingResp) => Happened::PingAnswered,
             Event::Incoming(Packet::UnsubAck(ack)) => Happened::Unsubscribed {
                 packet_id: ack.pkid,
             },

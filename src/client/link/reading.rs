@@ -26,11 +26,15 @@ impl Link {
         let Some(network) = &mut eventloop.network else {
             return Ok(None);
         };
-        let read = pin!(network.read()).poll(&mut context);
+        let read = match self.line.finder() {
+            None => pin!(network.read()).poll(&mut context),
+            Some(finder) => pin!(network.read()).poll(&mut TaskContext::from_waker(&finder)),
+        };
         let handled = match read {
             Poll::Pending => return Ok(None),
             // rumqttc does nothing with these but to queue a copy: acknowledging is ours.
             Poll::Ready(Ok(Packet::Publish(publish))) if publish.qos != QoS::ExactlyOnce => {
+                self.line.heard();
                 return Ok(Some(Happened::Received(received(publish))));
             }
             Poll::Ready(Ok(packet)) => eventloop.state.handle_incoming_packet(packet),

@@ -7,18 +7,24 @@ use std::{
 
 use crate::{
     client::{
-        link::{Happened, Unfed},
+        link::{Flush, Happened, Unfed, Wait},
         network::{After, Network},
     },
     publish::{
         message::Progress,
-        outbox::network_side::{Beginning, Settled},
+        outbox::{
+            network_side::{Beginning, Settled},
+            suspicion::{Ended, Verdict},
+        },
     },
     supervise::{cause::Cause, state::ClientState},
 };
 
 /// The standard does not have SUBSCRIBE repeated, so that an unanswered one stays unanswered.
 const SUBACK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a socket may not take at once: it is watched on its way out.
+pub(super) const LARGE: usize = 64 * 1024;
 
 /// On a connection that always has something to read, rumqttc may take a few wake-ups until it looks
 /// into its channel.
@@ -43,22 +49,29 @@ impl Network {
                 cause: cause.clone(),
             });
             self.core.counters.losses.increment();
-            self.log_loss(cause, is_stable);
         }
-        self.hang_up(said_goodbye);
+        let verdict = self.hang_up(said_goodbye, lost.as_ref());
+        let Some(cause) = lost else {
+            return After::Pause(Duration::ZERO..=Duration::ZERO);
+        };
+        // One that ends as the one before did is not stable, however long that took.
+        let is_again = verdict.is_again | self.is_packet_again(&cause);
+        let is_stable = is_stable && !is_again || verdict.is_given_up;
+        let cause = self.closed_on(&verdict).unwrap_or(cause);
+        self.log_loss(&cause, is_stable);
+        if verdict.is_given_up {
+            self.tell_given_up(&cause);
+        }
         if self.core.outbox.is_finishing() {
             // It was stopped on its own, and had this connection to send what was left.
             self.core.stop();
             return After::Pause(Duration::ZERO..=Duration::ZERO);
         }
-        match lost {
-            None => After::Pause(Duration::ZERO..=Duration::ZERO),
-            Some(_) if is_stable => {
-                self.brokers.lost_stable();
-                After::Pause(self.attempts.lost_stable())
-            }
-            Some(cause) => self.attempt_failed(cause),
+        if is_stable {
+            self.brokers.lost_stable();
+            return After::Pause(self.attempts.lost_stable());
         }
+        self.attempt_failed(cause)
     }
 
     fn is_stable(&self, since: Instant) -> bool {
@@ -83,7 +96,10 @@ impl Network {
             birth_id,
             identifiers,
             last_id,
-        } = self.core.outbox.connected(is_ours, self.birth);
+        } = self
+            .core
+            .outbox
+            .connected(is_ours, self.birth.as_ref().map(|(_, qos)| *qos));
         // What finds no free identifier goes through the outbox, which asks the window.
         let rest = opening.split_off(identifiers.into());
         self.link.begin(opening, repeats, birth_id, last_id);
@@ -105,12 +121,20 @@ impl Network {
     fn iterate(&mut self, since: Instant) -> Result<(), Cause> {
         let mut leaving = false;
         let mut patience = MOST_WAKE_UPS_FOR_A_BELL;
+        let mut answers_by = self.answers_by()?;
         loop {
+            if self.link.is_behind() {
+                self.catch_up()?;
+            }
+            let mut wait = Wait {
+                until: answers_by,
+                flush: Flush::Large,
+            };
             if self.core.stop.is_raised() {
                 self.core.outbox.note(&mut self.progress);
                 if leaving || patience == 0 || !self.core.outbox.is_bell_out() {
                     if self.leave(&mut leaving)? {
-                        return Ok(());
+                        return self.catch_up();
                     }
                 } else {
                     // It is older than all that waits, and it may be the DISCONNECT.
@@ -121,7 +145,23 @@ impl Network {
             } else {
                 let outbox = &self.core.outbox;
                 match outbox.settle(&mut self.progress, &mut self.batch) {
-                    Settled::Ready => {}
+                    Settled::Ready { bell, expires_at } => {
+                        wait.flush = match bell {
+                            None => Flush::Unknown,
+                            Some(bytes) if bytes > LARGE => Flush::Large,
+                            Some(_) => Flush::Small,
+                        };
+                        wait.until = [answers_by, expires_at].into_iter().flatten().min();
+                    }
+                    Settled::Ping => {
+                        self.link.ping()?;
+                        continue;
+                    }
+                    Settled::Repeat(repeat) => {
+                        let happened = self.link.repeat(repeat)?;
+                        self.note(happened)?;
+                        continue;
+                    }
                     // Closed between the two looks: the signal is raised now.
                     Settled::Closed => continue,
                     Settled::Finished => {
@@ -139,9 +179,13 @@ impl Network {
                 }
             }
             self.feed()?;
-            let first = self.link.next()?;
-            if self.note_all(first)? {
-                return Ok(());
+            if let Some(first) = self.link.next(wait)? {
+                if self.note_all(first)? {
+                    return self.catch_up();
+                }
+            }
+            if self.link.is_behind() {
+                self.catch_up()?;
             }
             if !self.core.stop.is_raised() {
                 self.read_on()?;
@@ -158,11 +202,46 @@ impl Network {
             if self.outage.is_some() && self.is_stable(since) {
                 self.log_stable();
             }
-            let waiting_since = self.core.subscriptions.lock().waiting_since();
-            if waiting_since.is_some_and(|since| since.elapsed() > SUBACK_TIMEOUT) {
-                return Err(Cause::SubackTimeout);
-            }
+            answers_by = self.answers_by()?;
         }
+    }
+
+    /// A large packet is on its way out: sends it piece by piece, beside what comes.
+    fn catch_up(&mut self) -> Result<(), Cause> {
+        let mut stopped_at = None;
+        while self.link.is_behind() {
+            if self.core.stop.is_raised() {
+                let since = *stopped_at.get_or_insert_with(Instant::now);
+                if since.elapsed() >= self.link.patience() {
+                    return Err(Cause::WriteTimeout);
+                }
+            }
+            if let Some(happened) = self.link.next(Wait::default())? {
+                self.note_all(happened)?;
+            }
+            self.core.outbox.note(&mut self.progress);
+            self.dispatch.hand_over();
+            // What the broker has not got yet it can't have answered.
+            self.core.subscriptions.lock().wait_anew();
+        }
+        Ok(())
+    }
+
+    /// When the oldest SUBSCRIBE that is not answered is late, if there is one.
+    fn answers_by(&mut self) -> Result<Option<Instant>, Cause> {
+        let mut subscriptions = self.core.subscriptions.lock();
+        let Some(since) = subscriptions.waiting_since() else {
+            return Ok(None);
+        };
+        if since.elapsed() < SUBACK_TIMEOUT {
+            return Ok(Some(since + SUBACK_TIMEOUT));
+        }
+        // It may come behind a large packet.
+        if !self.link.moves() {
+            return Err(Cause::SubackTimeout);
+        }
+        subscriptions.wait_anew();
+        Ok(Some(Instant::now() + SUBACK_TIMEOUT))
     }
 
     /// Sends the acknowledgements and changes of subscriptions that wait, then DISCONNECT. Says whether that is written; if
@@ -173,14 +252,9 @@ impl Network {
             self.core.outbox.take_controls(&mut self.batch);
             self.feed()?;
         }
-        if !self.link.disconnect()? {
-            return Ok(false);
-        }
-        // In the encoder: whatever wakes the thread next has flushed it.
-        let happened = self.link.next()?;
-        self.note(happened)?;
+        let is_sent = self.link.disconnect()?;
         self.core.outbox.note(&mut self.progress);
-        Ok(true)
+        Ok(is_sent)
     }
 
     /// Sends what the connection begins with. Says whether all of it is sent.
@@ -226,7 +300,11 @@ impl Network {
 
     /// The connection is over: what came on it is delivered, what belonged to it is void, and
     /// what was still to be sent waits for the next one.
-    fn hang_up(&mut self, said_goodbye: bool) {
+    fn hang_up(&mut self, said_goodbye: bool, lost: Option<&Cause>) -> Verdict {
+        let ended = Ended {
+            by_broker: matches!(lost, Some(Cause::Closed | Cause::Broken { .. })),
+            is_asked: self.core.subscriptions.lock().is_asked(),
+        };
         let (link, progress) = (&mut self.link, &mut self.progress);
         let source = Arc::clone(self.dispatch.source());
         let dispatch = &mut self.dispatch;
@@ -263,6 +341,6 @@ impl Network {
         let link = &mut self.link;
         self.core
             .outbox
-            .disconnected(&mut self.progress, &mut self.batch, || link.close());
+            .disconnected(&mut self.progress, &mut self.batch, ended, || link.close())
     }
 }

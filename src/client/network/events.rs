@@ -2,7 +2,11 @@
 //! told of each event.
 
 use crate::{
-    client::{link::Happened, network::Network, subscriptions::Shortfall},
+    client::{
+        link::Happened,
+        network::{Network, connection::LARGE},
+        subscriptions::Shortfall,
+    },
     publish::{message::Progress, outbox::BATCH_BYTES},
     spec::{
         outbox::{OnLowered, RefusedSubscription},
@@ -84,6 +88,10 @@ impl Network {
     pub(super) fn note(&mut self, happened: Happened) -> Result<bool, Cause> {
         match happened {
             Happened::Received(received) => {
+                if received.content.len() > LARGE {
+                    // A SUBACK may have waited behind it.
+                    self.core.subscriptions.lock().wait_anew();
+                }
                 self.dispatch
                     .deliver(received)
                     .map_err(|offense| Cause::Protocol {
@@ -119,6 +127,7 @@ impl Network {
             Happened::AcknowledgementWritten => self.progress.push(Progress::Heard),
             Happened::Subscribed { packet_id, granted } => self.subscribed(packet_id, &granted)?,
             Happened::DisconnectWritten => return Ok(true),
+            Happened::PingAnswered => self.progress.push(Progress::PingAnswered),
             Happened::Connected { .. } | Happened::Other => {}
         }
         Ok(false)

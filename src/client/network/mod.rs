@@ -1,15 +1,20 @@
 //! The network thread of one client: connect, iterate, count, pause, and end with an outcome.
 //!
-//! It blocks on nothing but rumqttc's `Connection::iter().next()`, a name look-up, the user's
-//! credentials function or password file, a pause that the stop signal ends, a moment of 200 µs at
-//! most for what is about to be sent, and, after DISCONNECT, the broker's closing of the connection
-//! for 100 ms at most.
+//! It blocks on nothing but rumqttc's `Connection::iter().next()` (or its twin with a timer,
+//! `recv_timeout`, where there is a deadline), a name look-up, the user's credentials function or
+//! password file, a pause that the stop signal ends, a moment of 200 µs at most for what is about to
+//! be sent, and, after DISCONNECT, the broker's closing of the connection for 100 ms at most.
 
 mod connection;
 mod events;
 mod outage;
+mod verdict;
 
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     client::{
@@ -21,7 +26,7 @@ use crate::{
     publish::{
         batch::Batch,
         message::Progress,
-        outbox::{moment::Moments, network_side::Backlog},
+        outbox::{moment::Moments, network_side::Backlog, suspicion::Ended},
     },
     receive::dispatch::Dispatch,
     spec::{
@@ -29,7 +34,9 @@ use crate::{
         qos::QoS,
         retry::{Attempts, Next},
     },
-    supervise::{cause::Cause, outcome::Outcome, pace::Pacer, state::ClientState},
+    supervise::{
+        cause::Cause, outcome::Outcome, pace::Pacer, state::ClientState, stop::deadline_after,
+    },
 };
 
 /// Everything a network thread has.
@@ -44,8 +51,8 @@ pub(crate) struct Network {
     pub(crate) progress: Vec<Progress>,
     /// What the outbox handed over to be fed to the encoder.
     pub(crate) batch: Batch,
-    /// The quality of service of the birth message, if there is one.
-    pub(crate) birth: Option<QoS>,
+    /// The topic and the quality of service of the birth message, if there is one.
+    pub(crate) birth: Option<(String, QoS)>,
     pub(crate) on_refused_subscription: RefusedSubscription,
     pub(crate) moments: Moments,
     /// How the client ends, once it has been decided on a live connection.
@@ -55,6 +62,8 @@ pub(crate) struct Network {
     /// Whether the subscriptions that this connection began with have all been answered. Later
     /// ones don't matter: they can't make a stable connection unstable.
     pub(crate) answered: bool,
+    /// The packet of the broker that the last connection ended on, by what was wrong with it.
+    pub(crate) ended_on: Option<Cause>,
     pub(crate) outage: Option<Outage>,
 }
 
@@ -85,7 +94,7 @@ impl Network {
                 After::Pause(pause) => {
                     let (shortest, longest) = pause.into_inner();
                     let jitter = longest.saturating_sub(shortest).mul_f64(fastrand::f64());
-                    self.core.stop.pause(shortest + jitter);
+                    self.pause(shortest + jitter);
                 }
                 After::End(outcome) => return outcome,
             }
@@ -97,13 +106,29 @@ impl Network {
         }
     }
 
+    /// Waits for the next attempt. What grows too old meanwhile ends on time.
+    fn pause(&self, pause: Duration) {
+        let until = deadline_after(pause);
+        loop {
+            let expires_at = self.core.outbox.expire();
+            let wake_at = [until, expires_at].into_iter().flatten().min();
+            let left = wake_at.map_or(Duration::MAX, |wake_at| {
+                wake_at.saturating_duration_since(Instant::now()) + Duration::from_millis(1)
+            });
+            let is_over = || until.is_some_and(|until| Instant::now() >= until);
+            if self.core.stop.pause(left) || is_over() {
+                return;
+            }
+        }
+    }
+
     /// The thread panicked: what it had in its hands goes back to where it can be accounted for.
     pub(crate) fn abandon(&mut self) {
         self.dispatch.hand_over();
         let (progress, batch) = (&mut self.progress, &mut self.batch);
         self.core
             .outbox
-            .disconnected(progress, batch, Backlog::default);
+            .disconnected(progress, batch, Ended::default(), Backlog::default);
     }
 
     /// One attempt to connect. Says whether the broker had the session, or why it failed: `None` if
@@ -135,7 +160,7 @@ impl Network {
             }
             self.brokers.trying(&hop);
             self.link.aim(&address, hop, login.clone());
-            let happened = self.link.next();
+            let happened = self.link.connect();
             if login.is_some() {
                 self.link.forget_login();
             }
@@ -166,6 +191,9 @@ impl Network {
 
     /// A connect failed, or a connection ended before it was stable: what follows.
     pub(super) fn attempt_failed(&mut self, cause: Cause) -> After {
+        if matches!(cause, Cause::Connect { .. }) {
+            self.core.outbox.broker_away();
+        }
         let attempt = self.attempts.current();
         self.core.counters.failed_attempts.increment();
         self.core.status.set(ClientState::AttemptFailed {

@@ -13,12 +13,15 @@ use crate::{
         batch::Batch,
         flight::{Flight, Flying},
         message::{Control, Item, Outgoing, Progress, Stub},
-        outbox::{Bell, locked::Spent, queue::Queue},
+        outbox::{Bell, locked::Spent, queue::Queue, suspicion::Suspicion},
         receipt::{Fate, Slot, Slots},
         window::{Ahead, MOST_BIRTHS, Window},
     },
     spec::{outbox::Replay, qos::QoS},
-    supervise::ledger::{Ledger, Unpromised},
+    supervise::{
+        ledger::{Ledger, Unpromised},
+        stop::deadline_after,
+    },
 };
 
 /// What the network thread does.
@@ -74,6 +77,7 @@ pub(super) struct Books {
     pub(super) birth_due: Option<QoS>,
     pub(super) slots: Slots,
     pub(super) ledger: Ledger,
+    pub(super) suspicion: Suspicion,
     pub(super) unpromised: Unpromised,
     /// To be dropped when the lock is given back.
     pub(super) spent: Spent,
@@ -104,6 +108,9 @@ impl Books {
             return None;
         }
         let qos = self.publishes.front()?.content.qos();
+        if self.suspicion.is_careful && (self.is_held_back() || ahead.publishes > 0) {
+            return None;
+        }
         let takes_id = qos != QoS::AtMostOnce;
         if takes_id && !self.window.admits_publish(qos, *ahead) {
             // A QoS 0 message behind it waits too: order is kept.
@@ -112,6 +119,9 @@ impl Books {
         ahead.identifiers += u16::from(takes_id);
         ahead.publishes += u16::from(takes_id);
         ahead.exactly_once += u16::from(qos == QoS::ExactlyOnce);
+        if self.suspicion.is_careful {
+            self.suspicion.sent_alone();
+        }
         Some(Next::Publish)
     }
 
@@ -210,10 +220,12 @@ impl Books {
         match step {
             Progress::Fed { packet_id, stub } => {
                 self.in_hand -= 1;
+                self.suspicion.is_blurred |= packet_id == 0;
                 self.out(packet_id, stub, written);
             }
             Progress::Written { packet_id } => {
                 self.bell_out = false;
+                self.suspicion.is_blurred |= packet_id == 0;
                 // What a connection begins with is in flight already, and no bell is out then.
                 if let Some(stub) = self.ringing.take() {
                     self.out(packet_id, stub, written);
@@ -222,12 +234,14 @@ impl Books {
             Progress::Used { packet_id } => self.window.used(packet_id),
             Progress::Heard => self.bell_out = false,
             Progress::Acknowledged { packet_id } => {
+                self.suspicion.is_blurred = false;
                 self.window.acknowledged(packet_id);
                 if let Some(flying) = self.flight.land(packet_id) {
                     self.end_flying(flying, Fate::Acknowledged);
                 }
             }
             Progress::Released { packet_id } => self.flight.release(packet_id),
+            Progress::PingAnswered => self.suspicion.answered(),
         }
     }
 
@@ -248,6 +262,7 @@ impl Books {
             slot: Some(stub.slot),
             message: stub.copy,
             released: false,
+            is_held: false,
         });
     }
 
@@ -276,13 +291,13 @@ impl Books {
     }
 
     /// A message has come to its end.
-    fn end(&mut self, slot: &Slot, fate: Fate) {
+    pub(super) fn end(&mut self, slot: &Slot, fate: Fate) {
         let bucket = match fate {
             Fate::Acknowledged => &mut self.ledger.acknowledged,
             Fate::Sent => &mut self.ledger.sent,
             Fate::Expired => &mut self.ledger.expired,
             Fate::Dropped => &mut self.ledger.dropped,
-            Fate::ConnectionLost | Fate::SessionLost | Fate::NotAcknowledged => {
+            Fate::ConnectionLost | Fate::SessionLost | Fate::NotAcknowledged | Fate::GivenUp => {
                 &mut self.ledger.failed
             }
             Fate::Unsent => &mut self.ledger.unsent,
@@ -298,6 +313,17 @@ impl Books {
             self.end_stub(stub, Fate::Expired);
             self.publishes.tidy(&mut self.spent);
         }
+    }
+
+    /// When messages may have grown too old, if the network thread is not woken before: those that wait,
+    /// and those that will come and find the window full.
+    pub(super) fn expires_at(&self, max_age: Option<Duration>) -> Option<Instant> {
+        let is_full = || {
+            let mut qos = [QoS::AtLeastOnce, QoS::ExactlyOnce].into_iter();
+            qos.any(|qos| !self.admits(qos))
+        };
+        let waits = max_age.and_then(|it| self.publishes.expiry(it));
+        waits.or_else(|| is_full().then(|| deadline_after(max_age?)).flatten())
     }
 
     /// Makes room for one message by dropping the oldest that was never sent.
@@ -357,6 +383,7 @@ impl Books {
             slot: None,
             message: None,
             released: false,
+            is_held: false,
         });
         Some(packet_id)
     }
@@ -400,8 +427,10 @@ impl Books {
     }
 
     fn admits(&self, qos: QoS) -> bool {
-        self.birth_due.is_none()
-            && (qos == QoS::AtMostOnce || self.window.admits_publish(qos, Ahead::default()))
+        if self.is_held_back() || self.birth_due.is_some() {
+            return false;
+        }
+        qos == QoS::AtMostOnce || self.window.admits_publish(qos, Ahead::default())
     }
 
     /// Whether an item that the window admits waits here while the network thread sleeps and no

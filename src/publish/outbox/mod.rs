@@ -15,6 +15,7 @@ mod locked;
 pub(crate) mod moment;
 pub(crate) mod network_side;
 mod queue;
+pub(crate) mod suspicion;
 
 use std::{collections::VecDeque, mem, time::Instant};
 
@@ -28,6 +29,7 @@ use crate::{
             books::{Books, Listener, Taking},
             locked::{Locked, Spent},
             queue::Queue,
+            suspicion::Suspicion,
         },
         receipt::{Receipt, Slots},
         window::Window,
@@ -96,6 +98,7 @@ impl Outbox {
                 birth_due: None,
                 slots: Slots::default(),
                 ledger: Ledger::default(),
+                suspicion: Suspicion::default(),
                 unpromised: Unpromised::default(),
                 spent: Spent::default(),
             }),

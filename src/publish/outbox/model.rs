@@ -15,7 +15,10 @@ use crate::{
         batch::Batch,
         flight::Repeat,
         message::Progress,
-        outbox::network_side::{Backlog, Settled},
+        outbox::{
+            network_side::{Backlog, Settled},
+            suspicion::Ended,
+        },
         receipt::{Delivery, FailedCause, ReceiptError},
     },
     spec::{outbox::Replay, qos::QoS},
@@ -199,7 +202,8 @@ impl Model {
             unacknowledged: mem::take(&mut wire.unanswered),
         };
         let (progress, batch) = (&mut self.progress, &mut self.batch);
-        self.outbox.disconnected(progress, batch, close);
+        self.outbox
+            .disconnected(progress, batch, Ended::default(), close);
         assert!(self.batch.is_empty() && self.progress.is_empty());
     }
 
@@ -269,6 +273,8 @@ impl Model {
                     !is_sent && settings.overflow == OutboxOverflow::DropOldest
                 }
                 Err(ReceiptError::Expired) => !is_sent && settings.max_age.is_some(),
+                // The broker of this model never closes on a message.
+                Err(ReceiptError::Failed(FailedCause::BrokerCloses { .. })) => false,
                 Err(ReceiptError::Timeout) => false,
             };
             assert!(is_true, "message {number} at {:?}: {fate:?}", message.qos);

@@ -7,11 +7,16 @@ use crate::{
         batch::Batch,
         flight::Repeat,
         message::{Outgoing, Progress},
-        outbox::{BATCH_BYTES, Bell, Outbox, books::Listener},
+        outbox::{
+            BATCH_BYTES, Bell, Outbox,
+            books::Listener,
+            suspicion::{Ended, Suspicion, Turn, Verdict},
+        },
         receipt::Fate,
         window::Growth,
     },
     spec::qos::QoS,
+    supervise::stop::deadline_after,
 };
 
 impl Outbox {
@@ -29,9 +34,13 @@ impl Outbox {
             inner.listener = Listener::Awake;
         }
         inner.opening = true;
+        inner.suspicion.connected();
         let mut repeats = Vec::new();
         if session_present {
-            let (again, lost) = inner.flight.repeats();
+            let (again, lost) = match inner.suspicion.is_careful {
+                true => inner.flight.hold(),
+                false => inner.flight.repeats(),
+            };
             repeats = again;
             for flying in lost {
                 inner.window.acknowledged(flying.packet_id);
@@ -72,8 +81,9 @@ impl Outbox {
         &self,
         progress: &mut Vec<Progress>,
         unfed: &mut Batch,
+        ended: Ended,
         close: impl FnOnce() -> Backlog,
-    ) {
+    ) -> Verdict {
         // No bell rings from here on, so that one that is out comes back with the backlog.
         {
             let mut inner = self.lock();
@@ -93,6 +103,7 @@ impl Outbox {
         for (packet_id, message) in backlog.unacknowledged {
             inner.flight.returned(packet_id, message);
         }
+        let verdict = inner.ended(ended, self.settings.max_closes);
         for packet_id in inner.flight.forget_births() {
             inner.window.acknowledged(packet_id);
         }
@@ -117,6 +128,12 @@ impl Outbox {
         self.drained.notify_all();
         // Who waits for room may be refused now, being offline.
         self.room.notify_all();
+        verdict
+    }
+
+    /// There is no broker: the connections before ended because it went away, and on no message.
+    pub(crate) fn broker_away(&self) {
+        self.lock().suspicion = Suspicion::default();
     }
 
     /// Takes note of what the network thread has seen.
@@ -150,7 +167,10 @@ impl Outbox {
         }
         if inner.bell_out {
             self.told(&inner);
-            return Settled::Ready;
+            return Settled::Ready {
+                bell: Some(usize::MAX),
+                expires_at: None,
+            };
         }
         // Here rumqttc has taken note of everything that was handed over, and so has the window.
         if let Some(growth) = inner.window.grow() {
@@ -159,22 +179,33 @@ impl Outbox {
         if let Some(packet_id) = inner.take_birth() {
             return Settled::Born { packet_id };
         }
+        match inner.turn() {
+            Turn::Free | Turn::Alone => {}
+            Turn::Ping => {
+                inner.suspicion.pinged();
+                return Settled::Ping;
+            }
+            Turn::Repeat(repeat) => return Settled::Repeat(repeat),
+        }
         let waiting = inner.publishes.len();
         inner.take_batch(self.settings.max_age, BATCH_BYTES, batch);
         // What is fed has to fit; the bell may have any size, being last.
-        match batch.pop_last() {
-            Some((item, stub)) => {
-                inner.in_hand -= usize::from(stub.is_some());
-                inner.ring(item, stub);
-            }
-            None => inner.listener = Listener::Asleep,
+        let bell = batch.pop_last().map(|(item, stub)| {
+            let bytes = item.size();
+            inner.in_hand -= usize::from(stub.is_some());
+            inner.ring(item, stub);
+            bytes
+        });
+        if bell.is_none() {
+            inner.listener = Listener::Asleep;
         }
+        let expires_at = inner.expires_at(self.settings.max_age);
         if inner.publishes.len() < waiting {
             self.room.notify_all();
         }
         // After the last messages have expired, too.
         self.told(&inner);
-        Settled::Ready
+        Settled::Ready { bell, expires_at }
     }
 
     /// What a network thread that is about to disconnect sends before: the acknowledgements,
@@ -201,12 +232,18 @@ impl Outbox {
         inner.end_all();
     }
 
-    /// Ends messages that are too old, for as long as there is no connection to do so.
-    pub(crate) fn expire(&self) {
+    /// Ends messages that are too old, for as long as there is no connection to do so. Says when to do
+    /// that again.
+    pub(crate) fn expire(&self) -> Option<Instant> {
         let mut inner = self.lock();
         inner.expire(self.settings.max_age);
+        let next = self
+            .settings
+            .max_age
+            .and_then(|it| inner.publishes.expiry(it));
         self.room.notify_all();
         self.told(&inner);
+        next.or_else(|| deadline_after(self.settings.max_age?))
     }
 }
 
@@ -214,11 +251,20 @@ impl Outbox {
 #[derive(Debug)]
 pub(crate) enum Settled {
     /// The network thread may sleep once it has fed what it was given.
-    Ready,
+    Ready {
+        /// How many bytes are about to go out with the bell, at most, if there is one.
+        bell: Option<usize>,
+        /// When the first message that waits is too old.
+        expires_at: Option<Instant>,
+    },
     /// The outbox is closed.
     Closed,
     /// The client was stopped on its own, and has sent what it had, or its time for that is over.
     Finished,
+    /// A ping has to go out before anything else.
+    Ping,
+    /// This has to be repeated before anything else.
+    Repeat(Repeat),
     /// Nothing was handed over: first rumqttc needs more identifiers.
     Outgrown(Growth),
     /// Nothing was handed over: first comes the birth message, which has waited for this identifier.

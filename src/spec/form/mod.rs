@@ -57,6 +57,7 @@ pub(crate) struct Form {
     window: Option<u16>,
     offline: Option<Offline>,
     max_age: Option<Span>,
+    max_closes: Option<u32>,
     replay: Option<Replay>,
     refused_subscription: Option<RefusedSubscription>,
     lowered_subscription: Option<OnLowered>,
@@ -74,6 +75,10 @@ impl Form {
         set(&mut outbox.offline, self.offline);
         set(&mut outbox.replay, self.replay);
         outbox.max_age = self.max_age.map(|age| age.0);
+        set(
+            &mut outbox.max_closes,
+            self.max_closes.map(|closes| (closes > 0).then_some(closes)),
+        );
         settings.client_id = self.client_id;
         set(&mut settings.keep_alive, self.keep_alive.map(|span| span.0));
         set(&mut settings.session, self.session);
@@ -141,6 +146,8 @@ pub(crate) struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_age: Option<Span>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    max_closes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     replay: Option<Replay>,
     #[serde(skip_serializing_if = "Option::is_none")]
     refused_subscription: Option<RefusedSubscription>,
@@ -183,6 +190,10 @@ impl<'a> Written<'a> {
             window: other(outbox.window, usual_outbox.window),
             offline: other(outbox.offline, usual_outbox.offline),
             max_age: outbox.max_age.map(Span),
+            max_closes: other(
+                outbox.max_closes.unwrap_or(0),
+                usual_outbox.max_closes.unwrap_or(0),
+            ),
             replay: other(outbox.replay, usual_outbox.replay),
             refused_subscription: other(settings.refused_subscription, usual.refused_subscription),
             lowered_subscription: other(settings.lowered_subscription, usual.lowered_subscription),

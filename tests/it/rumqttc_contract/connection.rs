@@ -5,7 +5,8 @@ use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -110,6 +111,82 @@ fn nine_packets_are_read_at_once() {
     wire.peer.write_all(&packet.repeat(20)).unwrap();
     wire.next();
     assert_eq!(wire.connection.eventloop.state.events.len(), 8);
+}
+
+/// Relied on by `Link::listen_for` and `Link::go_on` (`client/link/waiting.rs`): `recv_timeout` may cut a flush,
+/// the rest stays in the encoder, and so do the events; flushing again sends it.
+///
+/// Fails when a flush that is cut loses bytes or ends the connection.
+#[test]
+fn a_flush_that_is_cut_goes_on_later() {
+    const SIZE: usize = 30_000_000;
+    let mut wire = Wire::with(|options| {
+        options.set_max_packet_size(2 * SIZE, 2 * SIZE);
+    });
+    wire.connection
+        .eventloop
+        .network_options
+        .set_connection_timeout(3_600);
+    wire.client
+        .try_publish("t", QoS::AtMostOnce, false, vec![0; SIZE])
+        .unwrap();
+    let cut = wire.connection.recv_timeout(Duration::from_millis(50));
+    assert!(cut.is_err(), "nobody reads, and no socket holds as much");
+    let events = &wire.connection.eventloop.state.events;
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert!(wire.flush().is_pending());
+    thread::scope(|scope| {
+        let mut peer = wire.peer.try_clone().unwrap();
+        let read = scope.spawn(move || peer.read_exact(&mut vec![0; SIZE]).is_ok());
+        wire.connection.eventloop.state.events.clear();
+        while wire.flush().is_pending() {
+            let turn = wire.connection.recv_timeout(Duration::from_millis(1));
+            assert!(turn.is_err(), "nothing comes");
+        }
+        assert!(read.join().unwrap());
+    });
+}
+
+/// Relied on by `Line::finder` (`client/link/line.rs`): a waker that reading has left behind is dropped inside the
+/// runtime, and that counts how often it sleeps: once for each piece of a packet that comes.
+///
+/// Fails when it is dropped elsewhere, or when pieces leave no trace.
+#[test]
+fn pieces_of_a_packet_wake_the_runtime_that_a_waker_finds() {
+    struct Finder(Arc<OnceLock<tokio::runtime::Handle>>);
+    impl Wake for Finder {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Finder {
+        fn drop(&mut self) {
+            let _ = self.0.set(tokio::runtime::Handle::current());
+        }
+    }
+    let mut wire = Wire::new();
+    let found = Arc::new(OnceLock::new());
+    {
+        let waker = Arc::new(Finder(Arc::clone(&found))).into();
+        let network = wire.connection.eventloop.network.as_mut().unwrap();
+        let read = pin!(network.read()).poll(&mut Context::from_waker(&waker));
+        assert!(read.is_pending());
+        // The first waker is replaced inside the runtime; this one is not the last that refers to it.
+        std::mem::drop(waker);
+    }
+    assert!(
+        wire.connection
+            .recv_timeout(Duration::from_millis(5))
+            .is_err()
+    );
+    let metrics = found.get().expect("the runtime is known").metrics();
+    let before = metrics.worker_park_count(0);
+    let mut peer = wire.peer.try_clone().unwrap();
+    peer.write_all(b"\x30\x7f").unwrap();
+    assert!(
+        wire.connection
+            .recv_timeout(Duration::from_millis(50))
+            .is_err()
+    );
+    assert!(metrics.worker_park_count(0) > before);
 }
 
 /// Relied on by `Link::encode` (`client/link/feeding.rs`) and `BATCH_BYTES` (`publish/outbox`): below this the

@@ -1,10 +1,12 @@
-//! A TCP proxy that breaks connections after a number of bytes, in the middle of packets.
+//! A TCP proxy that breaks connections after a number of bytes, in the middle of packets, freezes, or is
+//! slow.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Scope;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -27,6 +29,8 @@ struct Shared {
     /// While it is frozen, nothing more is forwarded, either way and on any connection.
     frozen: Mutex<bool>,
     thawed: Condvar,
+    /// How many bytes a second are forwarded, each way of each connection; 0 is all.
+    rate: AtomicU64,
     /// The client's end of every connection there was.
     clients: Mutex<Vec<Arc<TcpStream>>>,
 }
@@ -47,6 +51,7 @@ impl Proxy {
             cut_below: AtomicU64::new(0),
             frozen: Mutex::default(),
             thawed: Condvar::new(),
+            rate: AtomicU64::new(0),
             clients: Mutex::default(),
         });
         let accepting = Arc::clone(&shared);
@@ -68,6 +73,11 @@ impl Proxy {
     pub(crate) fn freeze(&self, frozen: bool) {
         *self.shared.frozen.lock() = frozen;
         self.shared.thawed.notify_all();
+    }
+
+    /// Forwards so many bytes a second from now on, each way of each connection.
+    pub(crate) fn slow(&self, bytes_per_second: u64) {
+        self.shared.rate.store(bytes_per_second, Ordering::SeqCst);
     }
 
     /// Closes all connections.
@@ -121,11 +131,17 @@ fn accept<'scope>(
 
 /// Forwards one way, until the end or so many bytes; then both ends of the connection are closed.
 fn pump(mut from: &TcpStream, mut to: &TcpStream, mut budget: u64, shared: &Shared) {
-    let mut chunk = [0; 4096];
+    let mut chunk = [0; 16 * 1024];
     loop {
         let n_read = from.read(&mut chunk).unwrap_or_default();
         {
             let mut frozen = shared.frozen.lock();
+            let rate = shared.rate.load(Ordering::SeqCst);
+            if let Some(micros) = (n_read as u64 * 1_000_000).checked_div(rate) {
+                // Nobody thaws a line that is not frozen: the whole time passes.
+                let pause = Duration::from_micros(micros);
+                shared.thawed.wait_for(&mut frozen, pause);
+            }
             while *frozen {
                 shared.thawed.wait(&mut frozen);
             }

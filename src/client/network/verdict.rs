@@ -1,0 +1,35 @@
+//! What the end of a connection says of the packet that it ended on: ours or the broker's.
+
+use crate::{
+    client::network::Network,
+    publish::outbox::suspicion::{ClosedOn, Verdict},
+    supervise::{cause::Cause, log},
+};
+
+impl Network {
+    /// Whether the connection before ended on the same packet of the broker: it may send it again and
+    /// again.
+    pub(super) fn is_packet_again(&mut self, cause: &Cause) -> bool {
+        let packet = match cause {
+            Cause::TooLarge { .. } | Cause::Protocol { .. } => Some(cause.clone()),
+            _ => None,
+        };
+        let before = std::mem::replace(&mut self.ended_on, packet);
+        self.ended_on.is_some() && self.ended_on == before
+    }
+
+    /// The cause that names the message on which the broker has closed, if it was one.
+    pub(super) fn closed_on(&self, verdict: &Verdict) -> Option<Cause> {
+        let ClosedOn { topic, times } = verdict.closed_on.as_ref()?;
+        let birth = self.birth.as_ref().map(|(topic, _)| topic);
+        let topic = topic.as_ref().or(birth)?.clone();
+        let times = *times;
+        Some(Cause::ClosedOn { topic, times })
+    }
+
+    /// Tells of a message that was given up.
+    pub(super) fn tell_given_up(&self, cause: &Cause) {
+        self.core.counters.given_up.increment();
+        log::error!("client {}: a message is given up: {cause}", self.core.name);
+    }
+}

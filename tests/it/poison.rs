@@ -1,0 +1,195 @@
+//! Messages that a broker closes the connection on: given up after a number of closes, so that what is
+//! behind them goes on, and what is innocent is never given up for them.
+
+use std::time::Duration;
+
+use mqtt_fleet::testing::{Sessions, TestBroker};
+use mqtt_fleet::{
+    Cause, ClientSpec, Delivery, FailedCause, Outcome, QoS, ReceiptError, Retry, Session,
+};
+
+use crate::support::fleet::{PATIENCE, ended, quick, quick_retry, spec, start, wait_connects};
+
+/// What the broker takes at most.
+const LIMIT: usize = 1_000;
+
+fn broker() -> TestBroker {
+    let broker = TestBroker::builder().max_packet_size(LIMIT);
+    broker.start().unwrap()
+}
+
+fn poison() -> Vec<u8> {
+    vec![7; 2 * LIMIT]
+}
+
+fn given_up(times: u32) -> Result<Delivery, ReceiptError> {
+    Err(ReceiptError::Failed(FailedCause::BrokerCloses { times }))
+}
+
+/// Fails if a message that the broker closes on stays in the way, at either quality of service and with
+/// either session, if it costs more connections than promised, or if anything else is lost with it.
+#[test]
+fn a_message_that_the_broker_closes_on_is_given_up_and_the_rest_goes_on() {
+    for session in [Session::Clean, Session::Kept] {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let row = format!("{session:?} {qos:?}");
+            let broker = broker();
+            // As many attempts as closes: it is the message that ends, and not the client.
+            let fleet = start([spec("p", &broker).session(session).retry(quick_retry(3))]);
+            fleet.wait_connected(PATIENCE).unwrap();
+            let client = fleet.client("p").unwrap();
+            let before = client.publish("before", qos, false, "1").unwrap();
+            assert_eq!(before.wait_timeout(PATIENCE), Ok(Delivery::Acknowledged));
+            let bad = client.publish("bad/topic", qos, false, poison()).unwrap();
+            let behind: Vec<_> = (0..20)
+                .map(|n: u32| client.publish("behind", qos, false, n.to_string()).unwrap())
+                .collect();
+            assert_eq!(bad.wait_timeout(PATIENCE), given_up(3), "{row}");
+            let closed_on = Cause::ClosedOn {
+                topic: "bad/topic".into(),
+                times: 3,
+            };
+            assert_eq!(bad.cause(), Some(closed_on), "{row}");
+            for receipt in behind {
+                let delivery = receipt.wait_timeout(PATIENCE);
+                assert_eq!(delivery, Ok(Delivery::Acknowledged), "{row}");
+            }
+            assert_eq!(broker.connects("p"), 4, "{row}");
+            let stats = client.stats();
+            assert_eq!((stats.given_up, stats.published.failed), (1, 1), "{row}");
+            fleet.stop(PATIENCE);
+        }
+    }
+}
+
+/// Fails if the setting is not kept to: 1 is at once, 0 is never.
+#[test]
+fn the_number_of_closes_is_a_setting() {
+    let broker = broker();
+    let once = spec("once", &broker).max_closes(1);
+    let never = spec("never", &broker).max_closes(0);
+    let fleet = start([once, never]);
+    fleet.wait_connected(PATIENCE).unwrap();
+    let receipts = ["once", "never"].map(|name| {
+        let client = fleet.client(name).unwrap();
+        client
+            .publish("bad", QoS::AtLeastOnce, false, poison())
+            .unwrap()
+    });
+    assert_eq!(receipts[0].wait_timeout(PATIENCE), given_up(1));
+    let Outcome::RetriesExhausted { last_error, .. } = ended(&fleet, "never") else {
+        panic!("its attempts are used up");
+    };
+    let closed_on = Cause::ClosedOn {
+        topic: "bad".into(),
+        times: 3,
+    };
+    assert_eq!(last_error, closed_on, "and the message is named");
+    let failed = Err(ReceiptError::Failed(FailedCause::NotAcknowledged));
+    assert_eq!(receipts[1].wait_timeout(PATIENCE), failed);
+    fleet.stop(PATIENCE);
+}
+
+/// Fails if a message is given up because the broker is restarted again and again while it is
+/// unacknowledged.
+#[test]
+fn a_broker_that_is_restarted_poisons_nothing() {
+    let broker = broker();
+    let patient = spec("p", &broker).retry(quick(Retry::forever()));
+    let fleet = start([patient]);
+    let client = fleet.client("p").unwrap();
+    client.wait_connected(PATIENCE).unwrap();
+    broker.hold_acks(true);
+    let receipt = client.publish("t", QoS::AtLeastOnce, false, "1").unwrap();
+    for n in 1..=5 {
+        let arrived = broker.wait_for(|_| broker.published("t").len() >= n, PATIENCE);
+        arrived.unwrap();
+        broker.stop();
+        client.wait_disconnected(PATIENCE).unwrap();
+        let failed = client.stats().failed_attempts;
+        crate::support::proc::wait_until("an attempt finds no broker", PATIENCE, || {
+            client.stats().failed_attempts > failed
+        });
+        broker.restart(Sessions::Lost).unwrap();
+        client.wait_connected(PATIENCE).unwrap();
+    }
+    broker.hold_acks(false);
+    broker.kick("p");
+    assert_eq!(receipt.wait_timeout(PATIENCE), Ok(Delivery::Acknowledged));
+    fleet.stop(PATIENCE);
+}
+
+/// Fails if an innocent message is given up for one of QoS 0 that the broker closes on, or for one that
+/// is in flight beside it.
+#[test]
+fn an_innocent_message_is_not_given_up_for_another() {
+    let broker = broker();
+    let fleet = start([spec("p", &broker).retry(quick(Retry::forever()))]);
+    let client = fleet.client("p").unwrap();
+    client.wait_connected(PATIENCE).unwrap();
+    broker.hold_acks(true);
+    let publish =
+        |topic, qos, payload: Vec<u8>| client.publish(topic, qos, false, payload).unwrap();
+    let innocent = publish("innocent", QoS::AtLeastOnce, b"1".to_vec());
+    // Nothing is acknowledged, and so the first of three is the first suspect.
+    let bad = publish("bad", QoS::AtLeastOnce, poison());
+    let last = publish("last", QoS::ExactlyOnce, b"1".to_vec());
+    for n in 2..=3 {
+        wait_connects(&broker, "p", n);
+        publish("zero", QoS::AtMostOnce, poison());
+    }
+    broker.hold_acks(false);
+    broker.kick("p");
+    assert_eq!(innocent.wait_timeout(PATIENCE), Ok(Delivery::Acknowledged));
+    assert!(matches!(
+        bad.wait_timeout(PATIENCE),
+        Err(ReceiptError::Failed(FailedCause::BrokerCloses { times: 3 }))
+    ));
+    assert_eq!(last.wait_timeout(PATIENCE), Ok(Delivery::Acknowledged));
+    assert_eq!(client.stats().given_up, 1);
+    fleet.stop(PATIENCE);
+}
+
+/// Fails if a birth message that the broker closes on lets the client connect for ever, or is not named.
+#[test]
+fn a_birth_message_that_the_broker_closes_on_uses_the_attempts_up() {
+    let broker = broker();
+    // Each connection is stable at once.
+    let retry = quick_retry(3).stable_after(Duration::ZERO);
+    let spec = spec("p", &broker).birth("state/p", QoS::AtLeastOnce, true, poison());
+    let fleet = start([spec.retry(retry)]);
+    let Outcome::RetriesExhausted { last_error, .. } = ended(&fleet, "p") else {
+        panic!("its attempts are used up");
+    };
+    let Cause::ClosedOn { topic, .. } = last_error else {
+        panic!("{last_error}");
+    };
+    assert_eq!(topic, "state/p");
+    fleet.stop(PATIENCE);
+}
+
+/// Fails if a connection that ends with the same message in hand as the one before gives the attempts back,
+/// because it was old enough; the same for a message of the broker that is too large.
+#[test]
+fn connections_that_end_on_the_same_packet_use_the_attempts_up() {
+    let broker = broker();
+    let retry = || quick_retry(3).stable_after(Duration::ZERO);
+    let large = ClientSpec::new("in", broker.url())
+        .client_id("in")
+        .subscribe("large", QoS::AtLeastOnce)
+        .max_packet_size(200);
+    let out = spec("out", &broker).max_closes(0);
+    let fleet = start([large, out].map(|spec| spec.retry(retry())));
+    fleet.wait_subscribed(PATIENCE).unwrap();
+    let out = fleet.client("out").unwrap();
+    let receipt = out.publish("bad", QoS::AtLeastOnce, false, poison());
+    drop(receipt);
+    let retained = broker.publish("large", QoS::AtLeastOnce, true, vec![7; 500]);
+    retained.unwrap();
+    for name in ["in", "out"] {
+        let outcome = ended(&fleet, name);
+        let exhausted = matches!(outcome, Outcome::RetriesExhausted { attempts: 3, .. });
+        assert!(exhausted, "{name}: {outcome}");
+    }
+    fleet.stop(PATIENCE);
+}
