@@ -1,10 +1,11 @@
 //! Ctrl-C and SIGTERM stop a fleet; a second one ends the process at once.
 //!
-//! A process has one handler for these signals, for good (the ctrlc crate's rule). It is only
-//! installed when a program asks for it, and it serves whichever fleets have asked since.
+//! The process's handler is only installed when a program asks for it, stays for good, and serves
+//! whichever fleets have asked since. A signal that the process began with ignored stays ignored: under
+//! `nohup` SIGHUP means nothing, and in the background of a shell script SIGINT means nothing.
 
 use std::{
-    process,
+    io, process,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -28,36 +29,75 @@ static STOPPING: AtomicBool = AtomicBool::new(false);
 #[non_exhaustive]
 pub enum SignalError {
     /// The program has set a handler of its own through the ctrlc crate. It can call
-    /// `StopHandle::stop` there.
+    /// `StopHandle::stop` there. Not on Unix, where both handlers are called.
     #[error("the process already has a signal handler")]
     AlreadyHandled,
     /// The operating system refused.
     #[error("the signal handler could not be set")]
-    System(#[source] std::io::Error),
+    System(#[source] io::Error),
 }
 
 crate::spec::readable::debug_is_text!(SignalError);
 
-/// Calls `on_signal` at the first SIGINT, SIGTERM or SIGHUP, for as long as it is alive. It runs
-/// on the ctrlc crate's own thread.
+/// Calls `on_signal` at the first SIGINT, SIGTERM or SIGHUP, for as long as it is alive, on a thread
+/// that belongs to the process.
 pub(crate) fn listen(on_signal: &Arc<OnSignal>) -> Result<(), SignalError> {
+    {
+        let mut listeners = LISTENERS.lock();
+        listeners.retain(|listener| listener.strong_count() > 0);
+        listeners.push(Arc::downgrade(on_signal));
+    }
+    // A new listener has not seen the first signal.
+    STOPPING.store(false, Ordering::SeqCst);
+    // The listener is there before the first signal can come.
     let mut installed = INSTALLED.lock();
     if !*installed {
-        ctrlc::set_handler(received).map_err(|error| match error {
-            ctrlc::Error::MultipleHandlers => SignalError::AlreadyHandled,
-            ctrlc::Error::System(error) => SignalError::System(error),
-            ctrlc::Error::NoSuchSignal(_) => {
-                SignalError::System(std::io::ErrorKind::Unsupported.into())
-            }
-        })?;
+        install()?;
         *installed = true;
     }
-    let mut listeners = LISTENERS.lock();
-    listeners.retain(|listener| listener.strong_count() > 0);
-    listeners.push(Arc::downgrade(on_signal));
-    // Who listens now has not been asked to stop yet.
-    STOPPING.store(false, Ordering::SeqCst);
     Ok(())
+}
+
+#[cfg(unix)]
+fn install() -> Result<(), SignalError> {
+    use signal_hook::{
+        consts::{SIGHUP, SIGINT, SIGTERM},
+        iterator::Signals,
+    };
+
+    use crate::supervise::thread::Thread;
+
+    /// A logger runs on it, and what the last signal's `exit` calls.
+    const STACK: usize = 256 * 1024;
+
+    let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
+    let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter();
+    let wanted = wanted.filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    let mut signals = Signals::new(wanted).map_err(SignalError::System)?;
+    let listening = Thread::spawn_knowing("signals", STACK, move |_| {
+        for _signal in signals.forever() {
+            received();
+        }
+    });
+    listening.map(drop).map_err(SignalError::System)
+}
+
+#[cfg(not(unix))]
+fn install() -> Result<(), SignalError> {
+    ctrlc::set_handler(received).map_err(|error| match error {
+        ctrlc::Error::MultipleHandlers => SignalError::AlreadyHandled,
+        ctrlc::Error::System(error) => SignalError::System(error),
+        ctrlc::Error::NoSuchSignal(_) => SignalError::System(io::ErrorKind::Unsupported.into()),
+    })
+}
+
+/// The signals that the process ignores, from Linux's `/proc/self/status`: bit n - 1 is signal n. No
+/// other system says it without unsafe code, and there none counts as ignored.
+#[cfg(unix)]
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.unwrap_or(0)
 }
 
 fn received() {
@@ -72,5 +112,18 @@ fn received() {
     if listeners.is_empty() {
         // Nobody is left who could stop: a signal still ends the process.
         process::exit(EXIT_AT_ONCE);
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_status() {
+        let status =
+            "SigBlk:\t0000000000000002\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000004\n";
+        assert_eq!(ignored(status), 0x1001);
+        assert_eq!(ignored(""), 0);
     }
 }
