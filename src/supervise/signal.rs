@@ -29,7 +29,7 @@ static STOPPING: AtomicBool = AtomicBool::new(false);
 #[non_exhaustive]
 pub enum SignalError {
     /// The program has set a handler of its own through the ctrlc crate. It can call
-    /// `StopHandle::stop` there. Not on Unix, where both handlers are called.
+    /// `StopHandle::stop` there.
     #[error("the process already has a signal handler")]
     AlreadyHandled,
     /// The operating system refused.
@@ -58,8 +58,24 @@ pub(crate) fn listen(on_signal: &Arc<OnSignal>) -> Result<(), SignalError> {
     Ok(())
 }
 
-#[cfg(unix)]
 fn install() -> Result<(), SignalError> {
+    match ignored() {
+        0 => install_ctrlc(),
+        ignored => install_all_but(ignored),
+    }
+}
+
+fn install_ctrlc() -> Result<(), SignalError> {
+    ctrlc::set_handler(received).map_err(|error| match error {
+        ctrlc::Error::MultipleHandlers => SignalError::AlreadyHandled,
+        ctrlc::Error::System(error) => SignalError::System(error),
+        ctrlc::Error::NoSuchSignal(_) => SignalError::System(io::ErrorKind::Unsupported.into()),
+    })
+}
+
+/// The ctrlc crate takes all three signals or none.
+#[cfg(unix)]
+fn install_all_but(ignored: u64) -> Result<(), SignalError> {
     use signal_hook::{
         consts::{SIGHUP, SIGINT, SIGTERM},
         iterator::Signals,
@@ -70,7 +86,6 @@ fn install() -> Result<(), SignalError> {
     /// A logger runs on it, and what the last signal's `exit` calls.
     const STACK: usize = 256 * 1024;
 
-    let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
     let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter();
     let wanted = wanted.filter(|signal| ignored & (1 << (signal - 1)) == 0);
     let mut signals = Signals::new(wanted).map_err(SignalError::System)?;
@@ -83,21 +98,24 @@ fn install() -> Result<(), SignalError> {
 }
 
 #[cfg(not(unix))]
-fn install() -> Result<(), SignalError> {
-    ctrlc::set_handler(received).map_err(|error| match error {
-        ctrlc::Error::MultipleHandlers => SignalError::AlreadyHandled,
-        ctrlc::Error::System(error) => SignalError::System(error),
-        ctrlc::Error::NoSuchSignal(_) => SignalError::System(io::ErrorKind::Unsupported.into()),
-    })
+fn install_all_but(_: u64) -> Result<(), SignalError> {
+    install_ctrlc()
 }
 
-/// The signals that the process ignores, from Linux's `/proc/self/status`: bit n - 1 is signal n. No
-/// other system says it without unsafe code, and there none counts as ignored.
-#[cfg(unix)]
-fn ignored(status: &str) -> u64 {
+/// Which of SIGHUP, SIGINT and SIGTERM the process ignores: bit n - 1 is signal n. Only Linux says it
+/// without unsafe code; elsewhere none counts as ignored.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored_by(&status)
+}
+
+fn ignored_by(status: &str) -> u64 {
+    // SIGHUP is 1, SIGINT 2, SIGTERM 15.
+    const OURS: u64 = 1 | 1 << 1 | 1 << 14;
+
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.unwrap_or(0)
+    mask.unwrap_or(0) & OURS
 }
 
 fn received() {
@@ -115,7 +133,7 @@ fn received() {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -123,7 +141,9 @@ mod tests {
     fn ignored_signals_are_read_from_the_status() {
         let status =
             "SigBlk:\t0000000000000002\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000004\n";
-        assert_eq!(ignored(status), 0x1001);
-        assert_eq!(ignored(""), 0);
+        // SIGPIPE, which std ignores, is not one of ours.
+        assert_eq!(ignored_by(status), 1);
+        assert_eq!(ignored_by("SigIgn:\t0000000000004003\n"), 0x4003);
+        assert_eq!(ignored_by(""), 0);
     }
 }
