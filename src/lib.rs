@@ -57,7 +57,7 @@
 //!
 //! One for each client, the workers, the publisher threads, and the caller's:
 //! [`Fleet::threads`] is the bill. The signal handler of [`FleetBuilder::run`] and
-//! [`Fleet::stop_on_signal`] lives on a thread of the ctrlc crate, which belongs to the process
+//! [`Fleet::stop_on_signal`] lives on a thread of its own, which belongs to the process
 //! and is not counted.
 //!
 //! | thread | how many | runs |
@@ -157,7 +157,8 @@
 //!   ([`ClientSpec::replay`]). A QoS 0 message that was being written when the connection broke
 //!   ends as failed: it must not be repeated.
 //! - [`ClientSpec::birth`] follows each CONNACK, behind SUBSCRIBE and before everything else.
-//! - What is in the outbox when the client ends is not sent; see [`Fleet::stop_draining`].
+//! - What is in the outbox when a client ends that is not connected is not sent; a stop empties the
+//!   others: see [`Fleet::stop`].
 //! - Topics and packet sizes are checked at the call: [`PublishErrorKind::Topic`],
 //!   [`PublishErrorKind::TooLarge`].
 //!
@@ -203,23 +204,24 @@
 //! # Stopping
 //!
 //! [`Fleet::stop`] returns by its deadline in every state. First no pub function is called and no
-//! message accepted any more. Each client sends DISCONNECT, which makes the broker discard its
-//! will, and ends. Then the workers handle what was received before, while there is time. What is
-//! late is abandoned and named in [`Report::abandoned`]. After a stop no connect is begun.
+//! message taken in any more. The workers handle what was received before, connected clients send
+//! what their outboxes hold, and each client sends DISCONNECT, which makes the broker discard its
+//! will. What is late is abandoned and named in [`Report::abandoned`]. After a stop no connect is
+//! begun. [`Fleet::stop_now`] ends without that.
 //!
 //! - Abandoned threads are those inside a connect or a write to a broker that does not read (they
 //!   end within the connect timeout), inside a name look-up, or inside a function of yours (they
 //!   end when it returns). Rust can't end a thread from outside.
-//! - Messages that are handled during the stop are not acknowledged any more, because their
-//!   connection is over: a broker that keeps the session sends them again.
+//! - Messages that arrive during the stop, or that a handler could not pass on because of it, are not
+//!   acknowledged: a broker that keeps the session sends them again.
 //! - A handler or pub function that is refused a message because its client is being stopped may
 //!   return that error: it is no failure.
 //! - Dropping the fleet stops it, with [`FleetBuilder::stop_deadline`]; so an early `?` or a
 //!   panic stops everything too.
 //! - [`Client::stop`] ends one client, [`Clients::stop`] and [`StopHandle::stop`] all of them.
 //!   They never wait and can be called from anywhere.
-//! - [`Fleet::stop_draining`] first lets received messages be handled and outboxes empty
-//!   themselves, as far as its deadline allows.
+//! - [`Fleet::stop_draining`] also lets clients that are away come back and empty their outboxes,
+//!   as far as its deadline allows.
 //! - [`Fleet::join`] and [`FleetBuilder::run`] wait until every client has ended or is told to
 //!   stop, and stop what is left by [`FleetBuilder::stop_deadline`]. A second signal ends the
 //!   process at once, with code 130.

@@ -1,6 +1,13 @@
 //! All clients of a fleet, by name, and the handle that stops them.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use crate::client::handle::Client;
 
@@ -21,7 +28,14 @@ pub struct Clients(Arc<Inner>);
 struct Inner {
     list: Vec<Client>,
     by_name: HashMap<Arc<str>, usize>,
+    /// A stop of all has been asked for.
+    is_stopping: AtomicBool,
+    /// What sees to it.
+    on_stop: OnceLock<OnStop>,
 }
+
+/// Sees to it that the stop of all clients that was asked for is made. Must not wait.
+pub(crate) type OnStop = Box<dyn Fn() + Send + Sync>;
 
 /// There is no client of this name in the fleet.
 ///
@@ -42,7 +56,12 @@ impl Clients {
             .enumerate()
             .map(|(index, client)| (Arc::clone(&client.core().name), index))
             .collect();
-        Self(Arc::new(Inner { list, by_name }))
+        Self(Arc::new(Inner {
+            list,
+            by_name,
+            is_stopping: AtomicBool::new(false),
+            on_stop: OnceLock::new(),
+        }))
     }
 
     /// The client of this name.
@@ -72,11 +91,46 @@ impl Clients {
         self.0.list.is_empty()
     }
 
-    /// Stops every client. Never waits: whoever runs or joins the fleet gets the report.
+    /// Asks for the orderly stop of the whole fleet, as [`Fleet::stop`](crate::Fleet::stop) does it
+    /// within the builder's stop deadline. Never waits, and may be called from anywhere: a handler's
+    /// own message is acknowledged when it returns. A caller that runs or joins the fleet gets the
+    /// report; without one, a thread of the fleet's own makes the stop.
     pub fn stop(&self) {
-        for client in self.iter() {
-            client.stop();
+        self.begin_stop();
+        match self.0.on_stop.get() {
+            Some(on_stop) => on_stop(),
+            None => self.stop_now(),
         }
+    }
+
+    /// From here on no client takes a message from its broker.
+    pub(crate) fn begin_stop(&self) {
+        self.0.is_stopping.store(true, Ordering::SeqCst);
+        for client in self.iter() {
+            client.core().begin_stop();
+            client.core().status.nudge();
+        }
+    }
+
+    /// Stops every client at once.
+    pub(crate) fn stop_now(&self) {
+        for client in self.iter() {
+            client.core().stop();
+        }
+    }
+
+    /// Waits until every client has ended by itself or is told to stop, or a stop of all was asked
+    /// for.
+    pub(crate) fn wait_over(&self) {
+        let is_stopping = || self.0.is_stopping.load(Ordering::SeqCst);
+        for client in self.iter() {
+            client.core().wait_over(is_stopping);
+        }
+    }
+
+    pub(crate) fn set_on_stop(&self, on_stop: OnStop) {
+        // There is one fleet for these clients.
+        let _ = self.0.on_stop.set(on_stop);
     }
 
     pub(crate) fn at(&self, index: usize) -> Option<&Client> {
@@ -116,7 +170,8 @@ impl StopHandle {
         Self(clients)
     }
 
-    /// Stops every client of the fleet. Never waits; calling it again does nothing.
+    /// Asks for the orderly stop of the fleet: see [`Clients::stop`]. Never waits; calling it again
+    /// does nothing.
     pub fn stop(&self) {
         self.0.stop();
     }

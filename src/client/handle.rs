@@ -35,9 +35,11 @@ use crate::{
         ledger::Ledger,
         log_lines::{ClientLog, FleetLog},
         outcome::{Failure, Outcome},
+        refusals,
         state::ClientState,
         status::Status,
-        stop::{StopSignal, deadline_after},
+        stop::{Intake, StopSignal, deadline_after},
+        thread::Thread,
         wait::WaitError,
     },
 };
@@ -64,6 +66,9 @@ use crate::{
 #[derive(Clone)]
 pub struct Client(Arc<Core>);
 
+/// For a thread that only waits.
+const TIMER_STACK: usize = 128 * 1024;
+
 /// What the handle and the network thread share.
 pub(crate) struct Core {
     pub(crate) name: Arc<str>,
@@ -73,14 +78,23 @@ pub(crate) struct Core {
     /// Locked before the outbox, never after it.
     pub(crate) subscriptions: Mutex<Subscriptions>,
     pub(crate) counters: Arc<Counters>,
+    /// Closed before the signal below is raised.
+    pub(crate) intake: Intake,
     pub(crate) stop: StopSignal,
+    /// How long a client that is stopped on its own may take to send what it has.
+    finish_within: Duration,
     pub(crate) max_packet_size: usize,
     pub(crate) on_lowered: OnLowered,
     pub(crate) log: Arc<ClientLog>,
 }
 
 impl Core {
-    pub(crate) fn new(settings: &Settings, status: Status, log: &Arc<FleetLog>) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        status: Status,
+        finish_within: Duration,
+        log: &Arc<FleetLog>,
+    ) -> Self {
         let name: Arc<str> = settings.name.as_str().into();
         Self {
             log: Arc::new(ClientLog::new(Arc::clone(&name), Arc::clone(log))),
@@ -93,7 +107,9 @@ impl Core {
                     .at_most(settings.filters_per_subscribe),
             ),
             counters: Arc::default(),
+            intake: Intake::default(),
             stop: StopSignal::default(),
+            finish_within,
             max_packet_size: settings.max_packet_size,
             on_lowered: settings.lowered_subscription,
         }
@@ -108,16 +124,44 @@ impl Core {
         self.outbox.controls(controls);
     }
 
+    /// The fleet stops: no message is delivered any more, and one to publish is taken only while
+    /// there is a connection.
+    pub(crate) fn begin_stop(&self) {
+        self.intake.close();
+        self.outbox.take_while_connected();
+    }
+
+    /// Stops this client on its own, as soon as a connected one has sent what it has.
+    fn finish(self: &Arc<Self>) {
+        self.intake.close();
+        if self.outbox.finish(deadline_after(self.finish_within)) {
+            return self.stop();
+        }
+        // The network thread may sleep for longer than that when no acknowledgement comes.
+        let core = Arc::clone(self);
+        let timer = Thread::spawn_knowing("stopper", TIMER_STACK, move |_| {
+            let _ = core.status.wait_ended(core.finish_within);
+            core.stop();
+        });
+        if timer.is_err() {
+            self.stop();
+        }
+    }
+
+    /// Stops the client at once: DISCONNECT is the next thing that it sends, behind acknowledgements.
     pub(crate) fn stop(&self) {
+        self.intake.close();
         // In this order: whoever finds the outbox closed finds the signal raised.
         self.stop.raise();
         self.outbox.close();
         self.status.nudge();
     }
 
-    /// Waits until the client has ended or is told to stop.
-    pub(crate) fn wait_over(&self) {
-        self.status.wait_ended_or(|| self.stop.is_raised());
+    /// Waits until the client has ended or is told to stop, or something else that is announced by a
+    /// nudge.
+    pub(crate) fn wait_over(&self, other: impl Fn() -> bool) {
+        self.status
+            .wait_ended_or(|| self.stop.is_raised() || other());
     }
 }
 
@@ -152,10 +196,9 @@ impl Client {
     /// `Ok` means that the message is in the client's outbox, in order behind the earlier ones of
     /// the same thread, and that it will end in exactly one bucket of the [`Ledger`]; the
     /// [`Receipt`] says in which. It is sent when the client is connected, and at QoS 1 and 2 again
-    /// on the next connection if it was not acknowledged (see [`Replay`](crate::Replay)). What is
-    /// in the outbox when the client stops is not sent, unless the fleet is
-    /// [drained](crate::Fleet::stop_draining). While the client is not connected the outbox fills
-    /// and then this waits; stopping the client releases it.
+    /// on the next connection if it was not acknowledged (see [`Replay`](crate::Replay)). A
+    /// [stop](crate::Fleet::stop) sends what the outbox of a connected client holds. While the client
+    /// is not connected the outbox fills and then this waits; stopping the client releases it.
     ///
     /// # Errors
     ///
@@ -239,6 +282,9 @@ impl Client {
         match self.0.outbox.offer(message, patience) {
             Ok(receipt) => Ok(receipt),
             Err((message, refusal)) => {
+                if refusal == Refusal::Closed && self.0.intake.is_closed() {
+                    refusals::note();
+                }
                 let kind = match (refusal, patience) {
                     (Refusal::Closed, _) => PublishErrorKind::Ended,
                     (Refusal::Offline, _) => PublishErrorKind::Offline,
@@ -316,7 +362,7 @@ impl Client {
             let kind = SubscribeErrorKind::TooLarge;
             return Err(self.subscribe_error(filter.to_owned(), kind));
         }
-        if self.0.stop.is_raised() || self.0.status.outcome().is_some() {
+        if self.0.intake.is_closed() || self.0.status.outcome().is_some() {
             return Err(self.subscribe_error(filter.to_owned(), SubscribeErrorKind::Ended));
         }
         Ok(())
@@ -416,10 +462,16 @@ impl Client {
         self.0.status.wait_ended(timeout)
     }
 
-    /// Stops this client: DISCONNECT, and no further attempt. Never waits; the others run on.
-    /// [`Client::wait_ended`] waits for it.
+    /// Stops this client; the others run on. Never waits: [`Client::wait_ended`] waits for it.
+    ///
+    /// From here on it takes no message, neither to publish nor from the broker. If it is connected,
+    /// it sends what its outbox holds and waits for the acknowledgements, as long as the connection
+    /// lasts and for [`FleetBuilder::stop_deadline`](crate::FleetBuilder::stop_deadline) at most, then
+    /// sends DISCONNECT. Its handlers are not waited for: a message that one of them still has then
+    /// stays unacknowledged. If it is not connected it makes no further attempt, and what its outbox
+    /// holds is [`unsent`](Ledger::unsent).
     pub fn stop(&self) {
-        self.0.stop();
+        self.0.finish();
     }
 }
 

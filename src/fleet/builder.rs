@@ -1,10 +1,12 @@
 //! What a fleet is to be: clients, workers, handlers, limits.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, mem, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 use crate::{
     client::{
-        clients::Clients,
+        clients::{Clients, StopHandle},
         spec::{ClientSpec, UserHandler},
     },
     fleet::{error::StartError, running::Fleet, start},
@@ -13,7 +15,12 @@ use crate::{
         message::Message,
         worker::StateCallback,
     },
-    supervise::{outcome::Failure, report::Report, state::StateChange},
+    supervise::{
+        outcome::Failure,
+        report::Report,
+        signal::{self, OnSignal},
+        state::StateChange,
+    },
 };
 
 /// What the deepest connect takes in a debug build, whose frames are large: a smaller stack would overflow,
@@ -28,6 +35,15 @@ const DEFAULT_STACK: usize = 2 * LEAST_STACK;
 
 /// What std gives to a thread: handlers are ordinary code.
 const DEFAULT_WORKER_STACK: usize = 2 * 1024 * 1024;
+
+/// What a signal finds.
+enum Early {
+    /// The fleet is not there yet.
+    Waits,
+    /// Nor was it when a signal came.
+    Came,
+    Running(StopHandle),
+}
 
 /// Builds a fleet: [`Fleet::builder`].
 ///
@@ -218,8 +234,9 @@ impl FleetBuilder {
         self
     }
 
-    /// How long `run`, [`Fleet::join`] and dropping the fleet wait for threads to end. Defaults
-    /// to 5 s.
+    /// How long a stop may take that is not called with a deadline: that of `run`, of
+    /// [`Fleet::join`], of dropping the fleet, of [`StopHandle::stop`](crate::StopHandle::stop), and
+    /// what a client that is stopped on its own has to send. Defaults to 5 s.
     #[must_use]
     pub fn stop_deadline(mut self, deadline: Duration) -> Self {
         self.stop_deadline = deadline;
@@ -236,16 +253,41 @@ impl FleetBuilder {
     }
 
     /// Starts the fleet and blocks until every client has ended, or until Ctrl-C, SIGTERM or
-    /// SIGHUP; then stops and reports. A second signal ends the process at once, with code 130.
-    /// The signal handler is the process's only one and lives on a thread of its own.
+    /// SIGHUP; then stops in order, as [`Fleet::stop`] does, and reports. A signal that comes during
+    /// the start has the same effect. A second one ends the process at once, with code 130. A signal
+    /// that the process began with ignored (under `nohup`, or in the background of a script) stays
+    /// ignored; this is known on Linux. The signal handler belongs to the process and lives on a
+    /// thread of its own.
     ///
     /// # Errors
     ///
-    /// Like [`FleetBuilder::start`], or the process has a signal handler already.
+    /// Like [`FleetBuilder::start`], or the signal handler could not be set.
     pub fn run(self) -> Result<Report, StartError> {
+        // A signal that comes while the fleet starts is kept for it.
+        let early = Arc::new(Mutex::new(Early::Waits));
+        let kept = Arc::clone(&early);
+        let on_signal: Arc<OnSignal> = Arc::new(move || {
+            let running = match &mut *kept.lock() {
+                Early::Running(handle) => Some(handle.clone()),
+                waits => {
+                    *waits = Early::Came;
+                    None
+                }
+            };
+            if let Some(handle) = running {
+                handle.stop();
+            }
+        });
+        signal::listen(&on_signal)?;
         let fleet = self.start()?;
-        fleet.stop_on_signal()?;
-        Ok(fleet.join())
+        let early = mem::replace(&mut *early.lock(), Early::Running(fleet.stop_handle()));
+        let report = match early {
+            Early::Came => fleet.stop(fleet.ending.deadline),
+            Early::Waits | Early::Running(_) => fleet.join(),
+        };
+        // Until here: a signal during the stop finds its listener.
+        drop(on_signal);
+        Ok(report)
     }
 }
 

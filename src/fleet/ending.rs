@@ -1,87 +1,250 @@
-//! How a fleet ends: stop by a deadline, drain, join, and the report.
+//! How a fleet ends: the phases of a stop, each within its share of one deadline, and the report.
+//!
+//! Every stop goes through all phases by itself and waits for threads through their states, so that
+//! several may run at once: what one has done the others find done, and the earliest deadline counts.
 
 use std::{
-    sync::atomic::Ordering,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+
 use crate::{
-    fleet::running::{Fleet, RunningWorker},
+    client::clients::Clients,
+    receive::worker::Busy,
     spec::outbox::OnLowered,
     supervise::{
+        lateness::LatenessMeter,
         log,
+        log_lines::FleetLog,
         outcome::Outcome,
         report::{ClientReport, Report},
         state::ClientState,
-        stop::{StopSignal, deadline_after},
-        thread::Watch,
+        stop::deadline_after,
+        thread::{InsideStop, Thread},
     },
 };
 
-/// What the workers are left with of a stop's time when the clients need all of it: enough for
-/// one that is idle to end.
+/// What each later phase is left with of a stop's time when the ones before need all of it: enough
+/// for what is idle to end, and for a broker near by to answer.
 const LAST_MOMENT: Duration = Duration::from_millis(50);
 
-/// The end.
-impl Fleet {
-    /// Waits until every client has ended by itself or is told to stop, then stops what is left
-    /// within the builder's stop deadline, and reports.
-    pub fn join(&self) -> Report {
-        for client in self.clients.iter() {
-            client.core().wait_over();
-        }
-        self.stop(self.stop_deadline)
+/// How to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// What is under way ends well where there is a connection.
+    Orderly,
+    /// The same, and clients that are not connected may come back.
+    Draining,
+    /// Nothing is waited for but the threads.
+    Now,
+}
+
+/// What a stop needs. Every field can be used by several stops at once.
+pub(crate) struct Ending {
+    pub(super) clients: Clients,
+    pub(super) crew: Mutex<Crew>,
+    /// What the publishers have measured.
+    pub(super) lateness: LatenessMeter,
+    /// Set to make workers leave what waits unhandled.
+    pub(super) expired: Arc<AtomicBool>,
+    /// That of a stop which is only asked for.
+    pub(super) deadline: Duration,
+    /// The application takes the messages itself.
+    is_pull: bool,
+    stack_size: usize,
+    /// What its clients log; counts are written at the end.
+    log: Arc<FleetLog>,
+    ends: Mutex<Ends>,
+    /// Calls of `join`: one of them makes the stop that is asked for.
+    joins: AtomicUsize,
+    /// The thread that makes it otherwise.
+    stopper: Mutex<Option<Arc<Thread>>>,
+    is_over: AtomicBool,
+}
+
+/// Dropped one after the other, to tell threads how far the stop is.
+#[derive(Default)]
+pub(super) struct Ends {
+    /// Pub functions end.
+    pub(super) publishing: Option<Sender<()>>,
+    /// No message is delivered any more.
+    pub(super) intake: Option<Sender<()>>,
+    /// Nothing at all will come any more.
+    pub(super) work: Option<Sender<()>>,
+}
+
+/// All threads of a fleet.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Crew {
+    /// In the order of the clients.
+    pub(super) clients: Vec<Arc<Thread>>,
+    pub(super) workers: Vec<RunningWorker>,
+    pub(super) publishers: Vec<Arc<Thread>>,
+}
+
+/// A worker's thread, and what it is busy with.
+#[derive(Debug, Clone)]
+pub(super) struct RunningWorker {
+    pub(super) thread: Arc<Thread>,
+    pub(super) busy: Busy,
+    pub(super) has_callback: bool,
+}
+
+impl Crew {
+    /// The caller's thread, if it is one of these.
+    fn current(&self) -> Option<&Arc<Thread>> {
+        let workers = self.workers.iter().map(|worker| &worker.thread);
+        let mut all = self.clients.iter().chain(workers).chain(&self.publishers);
+        all.find(|thread| thread.is_current())
     }
 
-    /// Stops every client and thread, and reports. Returns by the deadline in every state.
-    ///
-    /// Each client sends DISCONNECT; what its outbox holds is not sent. Messages received before
-    /// are handled while there is time. What did not end by the deadline is abandoned and named
-    /// in the report: a client inside a connect attempt or a name look-up, a handler that is
-    /// stuck. An abandoned client makes no further attempt.
-    ///
-    /// May be called from a handler or pub function: its own thread is not waited for. A second
-    /// call reports again.
-    pub fn stop(&self, deadline: Duration) -> Report {
-        let end = deadline_after(deadline);
-        let before_end = |share: u32| {
-            let reserve = LAST_MOMENT.min(deadline / 10) * share;
-            end.and_then(|end| end.checked_sub(reserve))
+    /// The threads that ended by a panic. A client's thread tells so by its outcome.
+    fn panicked(&self) -> impl Iterator<Item = String> {
+        let workers = self.workers.iter().map(|worker| &worker.thread);
+        workers.chain(&self.publishers).filter_map(|thread| {
+            let panic = thread.panic()?;
+            Some(format!("{} (ended by a panic: {panic})", thread.name()))
+        })
+    }
+}
+
+/// Until when each phase of a stop may last.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// `None`: for ever.
+    end: Option<Instant>,
+    share: Duration,
+}
+
+impl Times {
+    fn new(deadline: Duration) -> Self {
+        Self {
+            end: deadline_after(deadline),
+            share: LAST_MOMENT.min(deadline / 10),
+        }
+    }
+
+    /// The end, but for so many shares of later phases.
+    fn but(self, shares: u32) -> Option<Instant> {
+        self.end?.checked_sub(self.share * shares)
+    }
+}
+
+impl Ending {
+    pub(super) fn new(
+        clients: Clients,
+        is_pull: bool,
+        deadline: Duration,
+        stack_size: usize,
+        log: Arc<FleetLog>,
+        ends: Ends,
+    ) -> Arc<Self> {
+        let ending = Arc::new(Self {
+            clients,
+            crew: Mutex::default(),
+            lateness: LatenessMeter::new(),
+            expired: Arc::default(),
+            deadline,
+            is_pull,
+            stack_size,
+            log,
+            ends: Mutex::new(ends),
+            joins: AtomicUsize::new(0),
+            stopper: Mutex::new(None),
+            is_over: AtomicBool::new(false),
+        });
+        let weak = Arc::downgrade(&ending);
+        let on_stop = move || Self::asked_for(&weak);
+        ending.clients.set_on_stop(Box::new(on_stop));
+        ending
+    }
+
+    /// Whether a stop has gone through all of its phases.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+
+    /// Somebody wants the fleet to stop and does not wait for it: a `join` sees to it, or a thread
+    /// that is made for it.
+    fn asked_for(ending: &Weak<Self>) {
+        let Some(ending) = ending.upgrade() else {
+            return;
         };
-        self.stop_publishing.lock().take();
-        self.clients.stop();
-        let mut abandoned = Vec::new();
-        // Another stop under way has the threads; it does the same. On a thread of the fleet that
-        // one may be waiting for this very thread.
-        let workers = self.workers.iter().map(|(watch, _)| watch);
-        let is_own = workers.chain(&self.publishers).any(Watch::is_current);
-        let threads = match end {
-            _ if is_own => self.threads.try_lock(),
-            Some(end) => self.threads.try_lock_until(end),
-            None => Some(self.threads.lock()),
-        };
-        if let Some(mut threads) = threads {
-            for thread in &mut threads.clients {
-                thread.join_until(before_end(3));
-            }
-            self.closed.lock().take();
-            for worker in &mut threads.workers {
-                worker.thread.join_until(before_end(2));
-            }
-            self.expired.store(true, Ordering::Relaxed);
-            for worker in &mut threads.workers {
-                if !worker.thread.join_until(before_end(1)) && !worker.thread.is_current() {
-                    abandoned.push(self.stuck(worker));
-                }
-            }
-            for thread in &mut threads.publishers {
-                if !thread.join_until(end) && !thread.is_current() {
-                    abandoned.push(format!("{} (in a pub function)", thread.name()));
-                }
+        let mut stopper = ending.stopper.lock();
+        let is_seen_to = stopper.is_some() || ending.joins.load(Ordering::SeqCst) > 0;
+        if is_seen_to || ending.is_over() {
+            return;
+        }
+        let own = Arc::clone(&ending);
+        let made = Thread::spawn_knowing("stopper", ending.stack_size, move |_| {
+            own.stop(own.deadline, Way::Orderly);
+        });
+        match made {
+            Ok(thread) => *stopper = Some(thread),
+            Err(error) => {
+                log::error!("no thread for an orderly stop, the clients stop at once: {error}");
+                ending.clients.stop_now();
             }
         }
-        let report = self.report(abandoned);
+    }
+
+    /// Waits until every client has ended or a stop is asked for, and makes it.
+    pub(super) fn join(&self) -> Report {
+        self.joins.fetch_add(1, Ordering::SeqCst);
+        self.clients.wait_over();
+        let report = self.stop(self.deadline, Way::Orderly);
+        self.joins.fetch_sub(1, Ordering::SeqCst);
+        report
+    }
+
+    /// Stops the fleet and reports.
+    pub(super) fn stop(&self, deadline: Duration, way: Way) -> Report {
+        let times = Times::new(deadline);
+        let crew = self.crew.lock().clone();
+        // Nobody waits for a thread that is in here: not it for itself, nor two for each other.
+        let _inside = crew.current().cloned().map(InsideStop::new);
+        self.ends.lock().publishing.take();
+        if way != Way::Now {
+            self.finish_work(&crew, times, way);
+        }
+        self.clients.stop_now();
+        for thread in &crew.clients {
+            thread.join_until(times.but(3));
+        }
+        {
+            let mut ends = self.ends.lock();
+            ends.intake.take();
+            ends.work.take();
+        }
+        for worker in &crew.workers {
+            worker.thread.join_until(times.but(2));
+        }
+        self.expired.store(true, Ordering::Relaxed);
+        let mut abandoned = Vec::new();
+        let is_left = |thread: &Thread, until| !thread.join_until(until) && !thread.is_stopping();
+        for worker in &crew.workers {
+            if is_left(&worker.thread, times.but(1)) {
+                abandoned.push(self.stuck(worker));
+            }
+        }
+        for thread in &crew.publishers {
+            if is_left(thread, times.end) {
+                abandoned.push(format!("{} (in a pub function)", thread.name()));
+            }
+        }
+        let stopper = self.stopper.lock().clone();
+        if let Some(stopper) = stopper.filter(|it| !it.is_current()) {
+            stopper.join_until(times.end);
+        }
+        let report = self.report(&crew, abandoned);
         self.log.finish();
+        self.is_over.store(true, Ordering::SeqCst);
         match report.abandoned() {
             [] => log::info!("fleet stopped"),
             abandoned => log::error!("fleet stopped, abandoned: {}", abandoned.join(", ")),
@@ -89,56 +252,39 @@ impl Fleet {
         report
     }
 
-    /// Like [`Fleet::stop`], but first gives what is under way the time to end well: pub functions
-    /// end, the messages received until now are handled (not in pull mode, where that is up to the
-    /// application), then no further publish is accepted and the outboxes empty themselves. What
-    /// is left at the deadline is counted as unsent or failed.
-    ///
-    /// A client that is not connected has until the deadline to come back.
-    pub fn stop_draining(&self, deadline: Duration) -> Report {
-        let end = deadline_after(deadline);
-        let reserve = LAST_MOMENT.min(deadline / 10) * 4;
-        let drained_by = end.and_then(|end| end.checked_sub(reserve));
-        self.stop_publishing.lock().take();
-        self.wait_handled(drained_by);
+    /// The phases of an orderly stop while the clients run on: no message is delivered any more,
+    /// functions end, what they have published goes out.
+    fn finish_work(&self, crew: &Crew, times: Times, way: Way) {
+        for client in self.clients.iter() {
+            match way {
+                Way::Draining => client.core().intake.close(),
+                Way::Orderly | Way::Now => client.core().begin_stop(),
+            }
+        }
+        for client in self.clients.iter() {
+            client.core().intake.wait_quiet(times.but(6));
+        }
+        self.ends.lock().intake.take();
+        let workers = crew.workers.iter().map(|worker| &worker.thread);
+        let functions = || workers.clone().chain(&crew.publishers);
+        if !functions().all(|thread| thread.wait_idle(times.but(6))) {
+            // Those that run may still end well.
+            self.expired.store(true, Ordering::Relaxed);
+            functions().for_each(|thread| {
+                thread.wait_idle(times.but(5));
+            });
+        }
+        // Only now: what a function has published is taken, and only then is its message acknowledged.
         for client in self.clients.iter() {
             client.core().outbox.drain();
         }
-        for client in self.clients.iter() {
-            client.core().outbox.wait_drained(drained_by);
-        }
-        let left = end.map_or(Duration::MAX, |end| {
-            end.saturating_duration_since(Instant::now())
-        });
-        self.stop(left)
-    }
-
-    /// Waits until the workers have handled what had been received when this was called.
-    fn wait_handled(&self, deadline: Option<Instant>) {
-        if self.messages.is_some() {
-            return;
-        }
-        let mut received: Vec<_> = self.clients.iter().map(|it| it.stats().received).collect();
-        // A handler that asks for the stop can't wait for the end of its own message.
-        let own = self.workers.iter().find(|(watch, _)| watch.is_current());
-        let own = own.and_then(|(_, busy)| busy.client());
-        if let Some(own) = own.and_then(|index| received.get_mut(index)) {
-            *own = own.saturating_sub(1);
-        }
-        let done = || {
-            self.clients
-                .iter()
-                .zip(&received)
-                .all(|(client, received)| {
-                    let stats = client.stats();
-                    stats.handled + stats.unmatched + stats.dropped + stats.repeated >= *received
-                })
-        };
-        // Looked at every other millisecond, once in a fleet's life: a signal for it would cost
-        // every message something.
-        let pause = StopSignal::default();
-        while !done() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
-            pause.pause(Duration::from_millis(2));
+        for (index, client) in self.clients.iter().enumerate() {
+            let own = crew.clients.get(index);
+            // One that asks for the stop itself, in its credentials function, has no connection, and
+            // comes to none while it waits here.
+            let may_come_back = way == Way::Draining && own.is_some_and(|it| !it.is_stopping());
+            let outbox = &client.core().outbox;
+            outbox.wait_drained(times.but(4), may_come_back);
         }
     }
 
@@ -156,30 +302,15 @@ impl Fleet {
         }
     }
 
-    /// The threads that ended by a panic. A client's thread tells so by its outcome.
-    fn panicked(&self) -> impl Iterator<Item = String> {
-        let told = |name: String, watch: &Watch| {
-            let panic = watch.panic()?;
-            Some(format!("{name} (ended by a panic: {panic})"))
-        };
-        let workers = self.workers.iter().enumerate();
-        let publishers = self.publishers.iter().enumerate();
-        workers
-            .filter_map(move |(n, (watch, _))| told(format!("worker-{n}"), watch))
-            .chain(publishers.filter_map(move |(n, it)| told(format!("publisher-{n}"), it)))
-    }
-
-    fn report(&self, threads: Vec<String>) -> Report {
+    fn report(&self, crew: &Crew, threads: Vec<String>) -> Report {
         let mut abandoned = Vec::new();
-        // A handler that asks for the stop still has its message.
-        let own = self.workers.iter().find(|(watch, _)| watch.is_current());
-        let own = own.and_then(|(_, busy)| busy.client());
         let clients = self.clients.iter().enumerate().map(|(index, client)| {
             let status = &client.core().status;
+            let thread = crew.clients.get(index);
             let outcome = status.outcome().unwrap_or_else(|| {
                 let state = status.state();
-                if state == ClientState::Starting {
-                    // A start that failed: it never ran.
+                // A start that failed: it never ran. Or it asks for this stop, and ends behind it.
+                if state == ClientState::Starting || thread.is_some_and(|it| it.is_stopping()) {
                     return Outcome::Stopped;
                 }
                 abandoned.push(format!("{} ({state})", client.name()));
@@ -189,7 +320,11 @@ impl Fleet {
             });
             let stats = client.stats();
             let done = stats.handled + stats.unmatched + stats.dropped + stats.repeated;
-            let in_hand = u64::from(own == Some(index));
+            // A handler that asks for the stop still has its message.
+            let asking = crew.workers.iter().filter(|worker| {
+                worker.busy.client() == Some(index) && worker.thread.is_stopping()
+            });
+            let in_hand = asking.count() as u64;
             let troubles = status.troubles();
             ClientReport {
                 name: client.name().to_owned(),
@@ -199,9 +334,9 @@ impl Fleet {
                 stats,
                 // In pull mode the application may take them after the end.
                 unpromised: client.core().outbox.unpromised(),
-                unhandled: match self.messages {
-                    Some(_) => 0,
-                    None => stats.received.saturating_sub(done + in_hand),
+                unhandled: match self.is_pull {
+                    true => 0,
+                    false => stats.received.saturating_sub(done + in_hand),
                 },
                 last_cause: troubles.last_cause,
                 flapped: troubles.flapped,
@@ -214,10 +349,10 @@ impl Fleet {
         });
         let clients = clients.collect();
         abandoned.extend(threads);
-        abandoned.extend(self.panicked());
+        abandoned.extend(crew.panicked());
         Report {
             clients,
-            lateness: self.lateness(),
+            lateness: self.lateness.read(),
             abandoned,
         }
     }

@@ -7,7 +7,7 @@ use crate::{
         clients::Clients,
         spec::{ClientSpec, UserHandler},
     },
-    fleet::{builder::FleetBuilder, goodbye::forgiven},
+    fleet::builder::FleetBuilder,
     receive::{
         handler::{FailureSink, Handling, OnFailure, Pause, Route},
         message::Message,
@@ -77,7 +77,7 @@ fn pause(clients: &Clients) -> Pause {
     let clients = clients.clone();
     Arc::new(move |index, pause| {
         let client = clients.at(index);
-        client.is_none_or(|client| client.core().stop.pause(pause))
+        client.is_none_or(|client| client.core().intake.pause(pause))
     })
 }
 
@@ -95,9 +95,7 @@ pub(super) fn handling(
                 let (handler, clients) = (Arc::clone(handler), clients.clone());
                 Route {
                     filter: filter.clone(),
-                    handler: Arc::new(move |message: &Message| {
-                        forgiven(handler(message, &clients), &clients)
-                    }),
+                    handler: Arc::new(move |message: &Message| handler(message, &clients)),
                 }
             })
             .collect()

@@ -6,13 +6,14 @@ use std::{
 };
 
 use crate::{
-    client::{clients::Clients, handle::Client, spec::PubFunction},
-    fleet::goodbye::forgiven,
+    client::{handle::Client, spec::PubFunction},
     publish::schedule::{Task, Tick},
     receive::handler::{FailureSink, OnFailure, pause_before},
     supervise::{
+        log,
         outcome::{Failure, FailureKind},
         panic::{Failed, call},
+        refusals,
     },
 };
 
@@ -21,7 +22,6 @@ pub(crate) struct Caller {
     /// The client's place in the fleet.
     pub(crate) index: usize,
     pub(crate) client: Client,
-    pub(crate) clients: Clients,
     pub(crate) function: Box<dyn PubFunction>,
     pub(crate) on_failure: OnFailure,
     pub(crate) failed: FailureSink,
@@ -49,7 +49,7 @@ impl Caller {
                 false => Tick::NotConnected,
             };
         }
-        if core.stop.is_raised() {
+        if core.intake.is_closed() {
             return Tick::Ended;
         }
         let repetitions = match self.on_failure {
@@ -65,7 +65,7 @@ impl Caller {
             repetition += 1;
             let pause = pause_before(repetition);
             // The next call is due before the pause is over, or there will be none.
-            if begun.elapsed() + pause >= interval || core.stop.pause(pause) {
+            if begun.elapsed() + pause >= interval || core.intake.pause(pause) {
                 break;
             }
         }
@@ -76,11 +76,14 @@ impl Caller {
         let core = Arc::clone(self.client.core());
         core.counters.ticks.increment();
         let (function, client) = (&mut self.function, &self.client);
-        let clients = &self.clients;
-        let called = call(|| forgiven(function(client), clients));
+        let (called, was_refused) = refusals::watched(|| call(|| function(client)));
         let Err(Failed { text, panicked }) = called else {
             return Ok(());
         };
+        if was_refused && !panicked {
+            log::debug!("left at the stop: {text}");
+            return Ok(());
+        }
         let failure = Failure {
             kind: FailureKind::PubFunction,
             client: Arc::clone(&core.name),

@@ -37,7 +37,6 @@ pub(crate) fn tasks(
                 let caller = pub_function::Caller {
                     index,
                     client: client.clone(),
-                    clients: clients.clone(),
                     function: periodic.function,
                     on_failure,
                     failed: Arc::clone(failed),
@@ -69,7 +68,7 @@ pub(crate) fn start_publishers(
         };
         let publisher = Publisher {
             tasks,
-            lateness: fleet.lateness.clone(),
+            lateness: fleet.ending.lateness.clone(),
             begin: begun,
             states: states
                 .take()
@@ -81,8 +80,10 @@ pub(crate) fn start_publishers(
             1 => "publisher".to_owned(),
             _ => format!("publisher-{n}"),
         };
-        let thread = spawn(&name, plan.worker_stack_size, move || publisher.run())?;
-        fleet.add_publisher(thread);
+        let thread = spawn(&name, plan.worker_stack_size, move |thread| {
+            publisher.run(thread)
+        })?;
+        fleet.ending.crew.lock().publishers.push(thread);
     }
     let begins = numbers.into_iter().map(|(publisher, own)| {
         let begin = begin.get(publisher).filter(|_| !own.is_empty())?.clone();

@@ -1,12 +1,8 @@
 //! A running fleet: its clients, its threads, and how it ends.
 
-use std::{
-    fmt,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
 
 use crate::{
@@ -15,24 +11,27 @@ use crate::{
         handle::Client,
         next::NextConnections,
     },
-    fleet::{bill::ThreadBill, builder::FleetBuilder},
-    receive::{message::Message, messages::Messages, worker::Busy},
+    fleet::{
+        bill::ThreadBill,
+        builder::FleetBuilder,
+        ending::{Ending, Way},
+    },
+    receive::{message::Message, messages::Messages},
     supervise::{
         counters::Stats,
-        lateness::{Lateness, LatenessMeter},
-        log_lines::FleetLog,
+        lateness::Lateness,
+        report::Report,
         signal::{self, OnSignal, SignalError},
         state::{Announced, StateChanges},
         stop::time_left,
-        thread::{Thread, Watch},
         wait::WaitError,
     },
 };
 
 /// Many MQTT clients, each on its own thread, started together and stopped together.
 ///
-/// Every method takes `&self` and can be called from any thread. Dropping the fleet stops it, and
-/// so does an early `?` or a panic that drops it.
+/// Every method takes `&self` and can be called from any thread. Dropping the fleet stops it in order,
+/// within [`FleetBuilder::stop_deadline`], and so does an early `?` or a panic that drops it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,42 +51,12 @@ use crate::{
 /// # }
 /// ```
 pub struct Fleet {
-    pub(super) clients: Clients,
-    pub(super) states: Option<Receiver<Announced>>,
+    pub(super) ending: Arc<Ending>,
+    states: Option<Receiver<Announced>>,
     /// The queue of pull mode.
-    pub(super) messages: Option<Receiver<Message>>,
-    /// Locked for the whole of a stop.
-    pub(super) threads: Mutex<Threads>,
-    /// What can be seen of the workers and publishers meanwhile.
-    pub(super) workers: Vec<(Watch, Busy)>,
-    pub(super) publishers: Vec<Watch>,
-    /// What the publishers have measured.
-    pub(super) lateness: LatenessMeter,
-    /// Dropped to tell workers and publishers that nothing more will come.
-    pub(super) closed: Mutex<Option<Sender<()>>>,
-    /// Dropped to end pub functions.
-    pub(super) stop_publishing: Mutex<Option<Sender<()>>>,
-    /// Set to make workers leave what waits unhandled.
-    pub(super) expired: Arc<AtomicBool>,
-    pub(super) stop_deadline: Duration,
-    /// What its clients log; counts are written at the end.
-    pub(super) log: Arc<FleetLog>,
+    messages: Option<Receiver<Message>>,
     /// What a signal does; it is alive as long as the fleet.
-    pub(super) on_signal: Mutex<Option<Arc<OnSignal>>>,
-}
-
-#[derive(Default)]
-pub(super) struct Threads {
-    pub(super) clients: Vec<Thread>,
-    pub(super) workers: Vec<RunningWorker>,
-    pub(super) publishers: Vec<Thread>,
-}
-
-/// A worker's thread, and what it is busy with.
-pub(crate) struct RunningWorker {
-    pub(crate) thread: Thread,
-    pub(crate) busy: Busy,
-    pub(crate) has_callback: bool,
+    on_signal: Mutex<Option<Arc<OnSignal>>>,
 }
 
 impl Fleet {
@@ -97,48 +66,16 @@ impl Fleet {
     }
 
     pub(crate) fn new(
-        clients: Clients,
         states: Option<Receiver<Announced>>,
         messages: Option<Receiver<Message>>,
-        closed: Sender<()>,
-        stop_publishing: Sender<()>,
-        stop_deadline: Duration,
-        log: Arc<FleetLog>,
+        ending: Arc<Ending>,
     ) -> Self {
         Self {
-            clients,
+            ending,
             states,
             messages,
-            threads: Mutex::default(),
-            workers: Vec::new(),
-            publishers: Vec::new(),
-            lateness: LatenessMeter::new(),
-            closed: Mutex::new(Some(closed)),
-            stop_publishing: Mutex::new(Some(stop_publishing)),
-            expired: Arc::default(),
-            stop_deadline,
-            log,
             on_signal: Mutex::default(),
         }
-    }
-
-    pub(crate) fn expires(&mut self, expired: Arc<AtomicBool>) {
-        self.expired = expired;
-    }
-
-    pub(crate) fn add_client(&mut self, thread: Thread) {
-        self.threads.get_mut().clients.push(thread);
-    }
-
-    pub(crate) fn add_worker(&mut self, worker: RunningWorker) {
-        self.workers
-            .push((worker.thread.watch(), worker.busy.clone()));
-        self.threads.get_mut().workers.push(worker);
-    }
-
-    pub(crate) fn add_publisher(&mut self, thread: Thread) {
-        self.publishers.push(thread.watch());
-        self.threads.get_mut().publishers.push(thread);
     }
 
     /// The client of this name.
@@ -147,12 +84,12 @@ impl Fleet {
     ///
     /// There is none.
     pub fn client(&self, name: &str) -> Result<&Client, UnknownClient> {
-        self.clients.get(name)
+        self.clients().get(name)
     }
 
     /// All clients, ended ones included.
     pub fn clients(&self) -> &Clients {
-        &self.clients
+        &self.ending.clients
     }
 
     /// The received messages, for a fleet without handlers: the application takes them itself.
@@ -169,25 +106,26 @@ impl Fleet {
 
     /// How many threads the fleet has now, and the caller's.
     pub fn threads(&self) -> ThreadBill {
+        let crew = self.ending.crew.lock();
         ThreadBill {
             clients: self
-                .clients
+                .clients()
                 .iter()
                 .filter(|client| !client.core().status.is_ended())
                 .count(),
-            workers: self
+            workers: crew
                 .workers
                 .iter()
-                .filter(|(it, _)| it.is_running())
+                .filter(|it| it.thread.is_running())
                 .count(),
-            publishers: self.publishers.iter().filter(|it| it.is_running()).count(),
+            publishers: crew.publishers.iter().filter(|it| it.is_running()).count(),
         }
     }
 
     /// The sums of all clients' counts.
     pub fn stats(&self) -> Stats {
         let mut total = Stats::default();
-        for client in self.clients.iter() {
+        for client in self.clients().iter() {
             total += client.stats();
         }
         total
@@ -196,7 +134,7 @@ impl Fleet {
     /// How late the pub functions of all clients were called until now, by the moments on their
     /// schedules. Two looks, and [`Lateness::since`] tells what was between them.
     pub fn lateness(&self) -> Lateness {
-        self.lateness.read()
+        self.ending.lateness.read()
     }
 
     /// Waits until every client is connected or has been seen connected in turn, as far as they
@@ -225,7 +163,7 @@ impl Fleet {
     /// [`NextConnections::wait_subscribed`] can wait for newer ones. To be called before whatever
     /// ends the current ones.
     pub fn next_connections(&self) -> NextConnections {
-        NextConnections::new(self.clients.iter().map(Client::next_connection))
+        NextConnections::new(self.clients().iter().map(Client::next_connection))
     }
 
     /// Waits until every client has ended.
@@ -245,25 +183,26 @@ impl Fleet {
         wait: impl Fn(&Client, Duration) -> Result<(), WaitError>,
     ) -> Result<(), WaitError> {
         let left = time_left(timeout);
-        self.clients
+        self.clients()
             .iter()
             .try_for_each(|client| wait(client, left()))
     }
 
     /// A handle that stops the fleet from anywhere.
     pub fn stop_handle(&self) -> StopHandle {
-        StopHandle::new(self.clients.clone())
+        StopHandle::new(self.clients().clone())
     }
 
-    /// Makes the first Ctrl-C, SIGTERM or SIGHUP stop all clients, and a second one end the
-    /// process at once with code 130. The process's only signal handler is installed for it, on
-    /// the ctrlc crate's thread, which is not in the bill.
+    /// Makes the first Ctrl-C, SIGTERM or SIGHUP ask for the orderly stop of the fleet, as
+    /// [`Clients::stop`] does, and a second one end the process at once with code 130. A signal that
+    /// the process began with ignored stays ignored; this is known on Linux. The handler belongs to
+    /// the process and lives on a thread that is not in the bill.
     ///
     /// # Errors
     ///
-    /// The program has set another handler.
+    /// The handler could not be set.
     pub fn stop_on_signal(&self) -> Result<(), SignalError> {
-        let clients = self.clients.clone();
+        let clients = self.clients().clone();
         let on_signal: Arc<OnSignal> = Arc::new(move || clients.stop());
         signal::listen(&on_signal)?;
         *self.on_signal.lock() = Some(on_signal);
@@ -271,11 +210,68 @@ impl Fleet {
     }
 }
 
+/// The end.
+impl Fleet {
+    /// Waits until every client has ended by itself or a stop is asked for ([`StopHandle::stop`],
+    /// [`Clients::stop`], [`OnFailure::StopFleet`](crate::OnFailure::StopFleet), a signal), then
+    /// stops as [`Fleet::stop`] does, within the builder's stop deadline, and reports.
+    pub fn join(&self) -> Report {
+        self.ending.join()
+    }
+
+    /// Stops the fleet in order, and reports: what can still be sent is not lost. Returns by the
+    /// deadline in every state. One after the other:
+    ///
+    /// 1. Pub functions are not called any more, and no client takes a message from its broker: what
+    ///    arrives is not acknowledged, so that a broker that keeps the session sends it again, and at
+    ///    QoS 0 it is dropped ([`Stats::after_stop`]).
+    /// 2. The messages received before are handled, and running functions return. What they publish is
+    ///    taken by clients that are connected. Any other client refuses it
+    ///    ([`PublishErrorKind::Ended`](crate::PublishErrorKind::Ended)); a handler that fails for it
+    ///    has not failed, and its message is not acknowledged.
+    /// 3. No client takes a message to publish any more. Those that are connected send what their
+    ///    outboxes hold, and wait for the acknowledgements.
+    /// 4. Each client sends DISCONNECT, and the threads end.
+    ///
+    /// Clients that are not connected, or lose their connection meanwhile, are not waited for: what
+    /// their outboxes hold is counted as [`unsent`](crate::Ledger::unsent) or
+    /// [`failed`](crate::Ledger::failed). So is what the deadline cuts off; messages that no handler
+    /// was called for by then are counted and not acknowledged. What did not end by the deadline is
+    /// abandoned and named in the report: a client inside a connect attempt or a name look-up, a
+    /// handler that is stuck. An abandoned client makes no further attempt.
+    ///
+    /// In pull mode the messages that the application has or has not taken yet are its own: they are
+    /// not waited for, and those that it drops after the DISCONNECT stay unacknowledged.
+    ///
+    /// May be called from several threads at once: each gets its report, and the earliest deadline
+    /// counts. May be called from any function that runs on a thread of the fleet: that thread is not
+    /// waited for. A handler's own message, and those behind it, then stay unacknowledged;
+    /// [`Clients::stop`] is what a handler should call. A second call reports again.
+    pub fn stop(&self, deadline: Duration) -> Report {
+        self.ending.stop(deadline, Way::Orderly)
+    }
+
+    /// Stops the fleet without waiting for what is under way, and reports. Returns by the deadline in
+    /// every state.
+    ///
+    /// Each client sends what acknowledgements it has, and DISCONNECT; what its outbox holds is not
+    /// sent. Messages received before are handled while there is time, and not acknowledged any more:
+    /// a broker that keeps the session sends them again. For the rest see [`Fleet::stop`].
+    pub fn stop_now(&self, deadline: Duration) -> Report {
+        self.ending.stop(deadline, Way::Now)
+    }
+
+    /// Like [`Fleet::stop`], but clients that are not connected have until the deadline to come back
+    /// and send what their outboxes hold. Until then they take what functions still publish.
+    pub fn stop_draining(&self, deadline: Duration) -> Report {
+        self.ending.stop(deadline, Way::Draining)
+    }
+}
+
 impl Drop for Fleet {
     fn drop(&mut self) {
-        let stopped = self.closed.get_mut().is_none();
-        if !stopped {
-            self.stop(self.stop_deadline);
+        if !self.ending.is_over() {
+            self.stop(self.ending.deadline);
         }
     }
 }
@@ -283,7 +279,7 @@ impl Drop for Fleet {
 impl fmt::Debug for Fleet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fleet")
-            .field("clients", &self.clients)
+            .field("clients", self.clients())
             .field("threads", &self.threads())
             .finish_non_exhaustive()
     }

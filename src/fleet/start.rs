@@ -1,6 +1,6 @@
 //! From a checked builder to running threads: build everything, then let the clients connect.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{sync::Arc, time::Duration};
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -16,12 +16,13 @@ use crate::{
         builder::FleetBuilder,
         check::check,
         encryption::tls_configs,
+        ending::{Ending, Ends, RunningWorker},
         error::StartError,
         handling::{failure_sink, guarded, handling},
         plan::Plan,
         publishers::{self, Begins},
         queue::{Queue, queue},
-        running::{Fleet, RunningWorker},
+        running::Fleet,
     },
     receive::{
         ack::Release,
@@ -59,7 +60,7 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
     let clients = Clients::new(
         specs
             .iter()
-            .map(|spec| client(spec, announcer.clone(), &log))
+            .map(|spec| client(spec, announcer.clone(), builder.stop_deadline, &log))
             .collect(),
     );
     let Queue {
@@ -69,14 +70,22 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
     } = queue(&plan, builder.unordered);
     let (closed, closing) = bounded(0);
     let (stopped, stop_publishing) = bounded(0);
+    let (intake, stopping) = bounded(0);
     let mut fleet = Fleet::new(
-        clients.clone(),
         announcer.listener(0),
         pull,
-        closed,
-        stopped,
-        builder.stop_deadline,
-        Arc::clone(&log),
+        Ending::new(
+            clients.clone(),
+            plan.workers == 0,
+            builder.stop_deadline,
+            builder.stack_size,
+            Arc::clone(&log),
+            Ends {
+                publishing: Some(stopped),
+                intake: Some(intake),
+                work: Some(closed),
+            },
+        ),
     );
 
     let failed = failure_sink(&clients, builder.on_failure);
@@ -98,7 +107,7 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
         &queues,
         worker_states,
         &handling,
-        &closing,
+        (&stopping, &closing),
     )?;
     drop(queues);
     let begins = publishers::start_publishers(
@@ -124,14 +133,19 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
     Ok(fleet)
 }
 
-fn client(spec: &ClientSpec, announcer: Announcer, log: &Arc<FleetLog>) -> Client {
+fn client(
+    spec: &ClientSpec,
+    announcer: Announcer,
+    finish_within: Duration,
+    log: &Arc<FleetLog>,
+) -> Client {
     let settings = &spec.settings;
     let brokers = settings
         .brokers()
         .map(|broker| broker.to_string().into())
         .collect();
     let status = Status::new(settings.name.as_str().into(), brokers, announcer);
-    Client::new(Arc::new(Core::new(settings, status, log)))
+    Client::new(Arc::new(Core::new(settings, status, finish_within, log)))
 }
 
 fn start_workers(
@@ -140,10 +154,8 @@ fn start_workers(
     queues: &[Receiver<Batch>],
     mut states: Option<(Receiver<Announced>, StateCallback)>,
     handling: &Arc<Handling>,
-    closing: &Receiver<()>,
+    (stopping, closing): (&Receiver<()>, &Receiver<()>),
 ) -> Result<(), StartError> {
-    let expired = Arc::new(AtomicBool::new(false));
-    fleet.expires(Arc::clone(&expired));
     for n in 0..plan.workers {
         let Some(lane) = queues.get(n % queues.len().max(1)) else {
             continue;
@@ -154,15 +166,20 @@ fn start_workers(
             lane: lane.clone(),
             states: states.take(),
             handling: Arc::clone(handling),
+            stopping: stopping.clone(),
             closing: closing.clone(),
-            expired: Arc::clone(&expired),
+            expired: Arc::clone(&fleet.ending.expired),
             busy: busy.clone(),
             acknowledged: false,
         };
-        let thread = spawn(&format!("worker-{n}"), plan.worker_stack_size, move || {
-            worker.run()
-        })?;
-        fleet.add_worker(RunningWorker {
+        let thread = spawn(
+            &format!("worker-{n}"),
+            plan.worker_stack_size,
+            move |thread| {
+                worker.run(thread);
+            },
+        )?;
+        fleet.ending.crew.lock().workers.push(RunningWorker {
             thread,
             busy,
             has_callback,
@@ -184,7 +201,7 @@ fn start_clients(
     let set_up = set_up_clients(fleet, builder, plan, specs, lanes, begins, &go);
     if set_up.is_err() {
         // Before they are let go: none may connect any more.
-        fleet.clients().stop();
+        fleet.clients().stop_now();
     }
     drop(hold);
     set_up
@@ -217,8 +234,8 @@ fn set_up_clients(
             report,
             go: go.clone(),
         });
-        let thread = spawn(client.name(), plan.stack_size, move || life.run())?;
-        fleet.add_client(thread);
+        let thread = spawn(client.name(), plan.stack_size, move |_| life.run())?;
+        fleet.ending.crew.lock().clients.push(thread);
         reports.push((client.name(), reported));
     }
     for (name, reported) in reports {
@@ -243,16 +260,16 @@ fn source(index: usize, core: &Arc<Core>, share: Share) -> Source {
         }
     });
     let (name, counters) = (Arc::clone(&core.name), Arc::clone(&core.counters));
-    let log = Arc::clone(&core.log);
-    Source::new(index, name, counters, log, share, release)
+    let (intake, log) = (core.intake.clone(), Arc::clone(&core.log));
+    Source::new(index, name, counters, log, share, intake, release)
 }
 
 pub(crate) fn spawn(
     name: &str,
     stack_size: usize,
-    body: impl FnOnce() + Send + 'static,
-) -> Result<Thread, StartError> {
-    Thread::spawn(name, stack_size, body).map_err(|source| StartError::Thread {
+    body: impl FnOnce(&Arc<Thread>) + Send + 'static,
+) -> Result<Arc<Thread>, StartError> {
+    Thread::spawn_knowing(name, stack_size, body).map_err(|source| StartError::Thread {
         thread: name.to_owned(),
         source,
     })

@@ -350,7 +350,7 @@ mod tests {
         let slot = slots.open();
         let receipt = Receipt::new(slot.clone());
         let (told, result) = crossbeam_channel::bounded(1);
-        let mut waiter = Thread::spawn("waiter", 128 * 1024, move || {
+        let waiter = Thread::spawn("waiter", 128 * 1024, move || {
             told.send(receipt.wait()).unwrap();
         })
         .unwrap();

@@ -6,12 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, after, never, select};
+use crossbeam_channel::{Receiver, TryRecvError, after, never, select};
 
 use crate::supervise::{
     lateness::LatenessMeter,
     log,
     panic::{caught, discard},
+    thread::Thread,
 };
 
 /// What became of a tick.
@@ -49,17 +50,24 @@ pub(crate) struct Publisher<S> {
     pub(crate) begin: Receiver<(Instant, usize)>,
     /// State changes and what they are given to, where no worker has them.
     pub(crate) states: Option<States<S>>,
-    /// Disconnected when pub functions are to end.
+    /// Disconnected when pub functions are to end: the thread then says that it is idle.
     pub(crate) stop: Receiver<()>,
     /// Disconnected when the fleet is ending: no state change comes any more.
     pub(crate) closing: Receiver<()>,
 }
 
 impl<S> Publisher<S> {
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(mut self, thread: &Thread) {
         let mut due: BinaryHeap<Reverse<(Instant, usize)>> = BinaryHeap::new();
         let none = never();
         loop {
+            // Before a tick that is due as well.
+            if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
+                due.clear();
+                self.begin = never();
+                self.stop = never();
+                thread.set_idle();
+            }
             let timer = match due.peek() {
                 Some(Reverse((moment, _))) => {
                     after(moment.saturating_duration_since(Instant::now()))
@@ -68,11 +76,8 @@ impl<S> Publisher<S> {
             };
             let states = self.states.as_ref().map_or(&none, |(states, _)| states);
             select! {
-                recv(self.stop) -> _ => {
-                    due.clear();
-                    self.begin = never();
-                    self.stop = never();
-                }
+                // Seen above.
+                recv(self.stop) -> _ => {}
                 recv(self.closing) -> _ => break,
                 recv(self.begin) -> begin => match begin {
                     Ok((moment, index)) => if let Some(task) = self.tasks.get(index) {

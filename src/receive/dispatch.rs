@@ -61,6 +61,8 @@ pub(crate) struct Dispatch {
     /// Whether this wake-up has brought a QoS 0 message that found no place.
     has_dropped: bool,
     tally: Tally,
+    /// This wake-up has passed the intake, which a stop waits for when it closes that.
+    is_inside: bool,
     /// For what of QoS 0 there is room at the least. Workers make room all the time: looking for each message
     /// would cost both sides more than anything else here.
     room: Room,
@@ -90,6 +92,7 @@ impl Dispatch {
             to_acknowledge: 0,
             has_dropped: false,
             tally: Tally::default(),
+            is_inside: false,
             room: Room::default(),
         }
     }
@@ -98,7 +101,8 @@ impl Dispatch {
         &self.source
     }
 
-    /// Takes a message: QoS 0 as long as its client's share has room, QoS 1 and 2 always. It
+    /// Takes a message until the client is told to stop: QoS 0 as long as its client's share has
+    /// room, QoS 1 and 2 always. It
     /// reaches the queue with the next `hand_over`, at the latest.
     pub(crate) fn deliver(&mut self, received: Received) -> Result<(), Offense> {
         let Received { packet_id, content } = received;
@@ -109,6 +113,12 @@ impl Dispatch {
             return Err(Offense::Repetition);
         }
         let source = &self.source;
+        self.is_inside = self.is_inside || source.intake.enter();
+        if !self.is_inside {
+            // At QoS 1 and 2 the broker still has it, and sends it again to a session that it keeps.
+            source.counters.after_stop.increment();
+            return Ok(());
+        }
         let ticket = match content.qos {
             QoS::AtMostOnce => {
                 let load = Load::of(content.len());
@@ -171,6 +181,14 @@ impl Dispatch {
     /// The wake-up is over: what it brought goes into the queue. Says how many of its messages will be
     /// acknowledged.
     pub(crate) fn hand_over(&mut self) -> usize {
+        let handed_over = self.hand_over_collected();
+        if mem::take(&mut self.is_inside) {
+            self.source.intake.leave();
+        }
+        handed_over
+    }
+
+    fn hand_over_collected(&mut self) -> usize {
         if mem::take(&mut self.has_dropped) {
             self.source.tell_dropped();
         }

@@ -5,8 +5,10 @@ use std::{error::Error, mem, sync::Arc, time::Duration};
 use crate::{
     receive::{filter::topic_matches, message::Message, source::Source},
     supervise::{
+        log,
         outcome::{Failure, FailureKind},
         panic::{Failed, call, caught, discard},
+        refusals,
     },
 };
 
@@ -104,14 +106,16 @@ impl Handling {
         let mut matched = false;
         for route in routes.filter(|route| topic_matches(&route.filter, message.topic())) {
             matched = true;
-            self.run(&route.handler, message);
+            if self.run(&route.handler, message) == Verdict::Left {
+                return message.leave();
+            }
         }
         if !matched {
             message.unmatched();
         }
     }
 
-    fn run(&self, handler: &Handler, message: &Message) {
+    fn run(&self, handler: &Handler, message: &Message) -> Verdict {
         let repetitions = match self.on_failure {
             OnFailure::Retry(times) => times,
             _ => 0,
@@ -119,8 +123,14 @@ impl Handling {
         let mut repetition = 0;
         let failure = loop {
             let failure = match attempt(FailureKind::Handler, message, || handler(message)) {
-                Ok(()) => return,
-                Err(failure) => failure,
+                Attempt::Done => return Verdict::Done,
+                Attempt::Left(failure) => {
+                    if failure.panicked {
+                        self.note(message.source(), &failure);
+                    }
+                    return Verdict::Left;
+                }
+                Attempt::Failed(failure) => failure,
             };
             self.note(message.source(), &failure);
             if repetition == repetitions {
@@ -128,8 +138,7 @@ impl Handling {
             }
             repetition += 1;
             if (self.pause)(message.source().index, pause_before(repetition)) {
-                // Its connection is ending, so that the message is not acknowledged.
-                return;
+                return Verdict::Left;
             }
         };
         if let (OnFailure::Retry(_), Some(dead_letter)) = (self.on_failure, &self.dead_letter) {
@@ -137,9 +146,15 @@ impl Handling {
             let given = attempt(FailureKind::DeadLetter, message, || {
                 dead_letter(message, &failure)
             });
-            if let Err(failure) = given {
-                self.note(message.source(), &failure);
+            match given {
+                Attempt::Done => {}
+                Attempt::Left(_) => return Verdict::Left,
+                Attempt::Failed(failure) => self.note(message.source(), &failure),
             }
+        }
+        match self.on_failure {
+            OnFailure::StopClient | OnFailure::StopFleet => Verdict::Left,
+            OnFailure::Log | OnFailure::Retry(_) => Verdict::Done,
         }
     }
 
@@ -174,19 +189,48 @@ impl Handling {
     }
 }
 
+/// What is to become of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Its acknowledgement.
+    Done,
+    /// It stays unacknowledged: see [`Message::leave`].
+    Left,
+}
+
+/// How a call of a user's function ended.
+enum Attempt {
+    Done,
+    /// It failed after a stop had refused a message that it wanted to publish.
+    Left(Failure),
+    Failed(Failure),
+}
+
 /// Calls a function of the user; its error or panic becomes a failure.
 fn attempt(
     kind: FailureKind,
     message: &Message,
     function: impl FnOnce() -> HandlerResult,
-) -> Result<(), Failure> {
-    call(function).map_err(|Failed { text, panicked }| Failure {
+) -> Attempt {
+    let (called, was_refused) = refusals::watched(|| call(function));
+    let Err(Failed { text, panicked }) = called else {
+        return Attempt::Done;
+    };
+    let failure = Failure {
         kind,
         client: Arc::clone(&message.source().name),
         topic: Some(message.topic().to_owned()),
         message: text,
         panicked,
-    })
+    };
+    // As long as its own client goes on, the message must have its end: those behind it wait for that.
+    match was_refused && message.source().intake.is_closed() {
+        true => {
+            log::debug!("left at the stop: {failure}");
+            Attempt::Left(failure)
+        }
+        false => Attempt::Failed(failure),
+    }
 }
 
 impl Drop for Handling {

@@ -81,6 +81,7 @@ mod tests {
             source::{Load, Share},
         },
         spec::qos::QoS,
+        supervise::stop::Intake,
     };
 
     proptest! {
@@ -103,7 +104,7 @@ mod tests {
             let release = move |acks: &[Acknowledgement]| sink.lock().extend_from_slice(acks);
             let name = "plant".into();
             let log = Arc::default();
-            let source = Source::new(7, name, Arc::default(), log, Share::new(1, 1, 1), Box::new(release));
+            let source = Source::new(7, name, Arc::default(), log, Share::new(1, 1, 1), Intake::default(), Box::new(release));
             let (source, now) = (Arc::new(source), Instant::now());
             let mut collected = Collected::default();
             let mut packet_id = 0;

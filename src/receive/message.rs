@@ -47,6 +47,8 @@ enum Fate {
     Unmatched,
     /// It comes again on the current connection: nobody needs this copy.
     Superseded,
+    /// What it was for could not be done before the end: it is not acknowledged.
+    Left,
 }
 
 /// A PUBLISH packet. The identifier is 0 at QoS 0.
@@ -170,6 +172,12 @@ impl Message {
         Some(self)
     }
 
+    /// Its handler could not do its work because of a stop, or the policy is to stop for its
+    /// failure: the message stays unacknowledged, and counts as one that nobody has handled.
+    pub(crate) fn leave(&mut self) {
+        self.fate = Fate::Left;
+    }
+
     /// No handler's filter matched.
     pub(crate) fn unmatched(&mut self) {
         self.fate = Fate::Unmatched;
@@ -178,7 +186,7 @@ impl Message {
 
 impl Drop for Message {
     fn drop(&mut self) {
-        if !self.taken {
+        if !self.taken || matches!(self.fate, Fate::Left) {
             return;
         }
         // Before it is counted: a drain that finds it handled finds its acknowledgement too.
@@ -190,6 +198,7 @@ impl Drop for Message {
             Fate::Handled => counters.handled.increment(),
             Fate::Unmatched => counters.unmatched.increment(),
             Fate::Superseded => counters.repeated.increment(),
+            Fate::Left => {}
         }
     }
 }

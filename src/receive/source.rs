@@ -11,6 +11,7 @@ use crate::{
     supervise::{
         counters::Counters,
         log_lines::{ClientLog, what},
+        stop::Intake,
         thinning::About,
     },
 };
@@ -89,6 +90,7 @@ pub(crate) struct Source {
     pub(crate) counters: Arc<Counters>,
     pub(crate) log: Arc<ClientLog>,
     pub(crate) acks: AckQueue,
+    pub(crate) intake: Intake,
     /// QoS 0 messages of this client that wait in the queue.
     waiting: AtomicU64,
     /// QoS 1 and 2 messages that wait, those of earlier connections included.
@@ -103,6 +105,7 @@ impl Source {
         counters: Arc<Counters>,
         log: Arc<ClientLog>,
         share: Share,
+        intake: Intake,
         release: Release,
     ) -> Self {
         Self {
@@ -111,6 +114,7 @@ impl Source {
             counters,
             log,
             acks: AckQueue::new(release),
+            intake,
             waiting: AtomicU64::new(0),
             unhandled: AtomicUsize::new(0),
             share,
@@ -197,6 +201,7 @@ mod tests {
             Arc::default(),
             Arc::default(),
             share,
+            Intake::default(),
             Box::new(|_| {}),
         )
     }

@@ -19,6 +19,7 @@ use crate::{
         backoff::Backoff,
         panic::{caught, discard},
         state::{Announced, StateChange},
+        thread::Thread,
     },
 };
 
@@ -55,9 +56,11 @@ pub(crate) struct Worker {
     /// seen in order.
     pub(crate) states: Option<(Receiver<Announced>, StateCallback)>,
     pub(crate) handling: Arc<Handling>,
+    /// Disconnected when an orderly stop has closed the intake: handle what is there, then say so.
+    pub(crate) stopping: Receiver<()>,
     /// Disconnected when the fleet is ending: no message comes any more, finish what is there.
     pub(crate) closing: Receiver<()>,
-    /// The deadline of the stop has passed: leave the rest unhandled.
+    /// The time of the stop for handlers is over: leave the rest unhandled.
     pub(crate) expired: Arc<AtomicBool>,
     pub(crate) busy: Busy,
     /// Whether it has acknowledged a message since it last looked out for more.
@@ -65,18 +68,18 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn run(mut self) {
-        self.work();
+    pub(crate) fn run(mut self, thread: &Thread) {
+        self.work(thread);
         discard(self.states.take());
     }
 
-    fn work(&mut self) {
+    fn work(&mut self, thread: &Thread) {
         let mut looking_out = Backoff::default();
         let none = never();
         loop {
             // All that is there first: waiting in `select!` costs more than looking.
             if !self.drain() {
-                return;
+                self.leave_the_rest(thread);
             }
             if mem::take(&mut self.acknowledged) && looking_out.attempt(|| self.look_out()) {
                 continue;
@@ -85,7 +88,7 @@ impl Worker {
             select! {
                 recv(self.lane) -> batch => match batch {
                     Ok(batch) => if !self.handle(batch) {
-                        return;
+                        self.leave_the_rest(thread);
                     },
                     // Every client has ended. The last state changes may still come.
                     Err(_) => self.lane = never(),
@@ -95,12 +98,25 @@ impl Worker {
                     // Every client has ended. Its callback is the user's, and so is what that owns.
                     _ => discard(self.states.take()),
                 },
+                recv(self.stopping) -> _ => {
+                    self.drain();
+                    self.leave_the_rest(thread);
+                }
                 recv(self.closing) -> _ => {
                     self.drain();
+                    self.tell_states();
                     return;
                 }
             }
         }
+    }
+
+    /// Takes no message any more, and says so: no handler runs here from now on. State changes are
+    /// told until the end.
+    fn leave_the_rest(&mut self, thread: &Thread) {
+        self.lane = never();
+        self.stopping = never();
+        thread.set_idle();
     }
 
     /// Handles all that waits. Says whether to go on.

@@ -66,6 +66,10 @@ counters! {
     /// QoS 0 messages dropped because the client's share of the queue was full, in
     /// messages or in bytes.
     dropped,
+    /// Messages that arrived after the client had been told to stop, and are not counted as
+    /// received: dropped at QoS 0; at QoS 1 and 2 not acknowledged, so that a broker that keeps the
+    /// session sends them again.
+    after_stop,
     /// QoS 2 messages that the broker repeated: they were delivered before and are not again.
     repeated,
     /// Calls of a handler or the dead-letter function that returned an error.

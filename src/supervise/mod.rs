@@ -14,6 +14,7 @@ pub(crate) mod losses;
 pub(crate) mod outcome;
 pub(crate) mod pace;
 pub(crate) mod panic;
+pub(crate) mod refusals;
 pub(crate) mod report;
 pub(crate) mod signal;
 pub(crate) mod state;

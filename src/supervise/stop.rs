@@ -1,11 +1,77 @@
 //! The stop signal: raised once, seen by everybody, and it ends every pause at once.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex};
+
+/// Whether a client takes messages from its broker. Closed for good when it is told to stop: what
+/// arrives later is neither delivered nor acknowledged.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Intake(Arc<Gate>);
+
+#[derive(Debug, Default)]
+struct Gate {
+    closed: StopSignal,
+    /// The network thread has passed the gate and is yet to hand over what it has.
+    inside: AtomicBool,
+}
+
+impl Intake {
+    pub(crate) fn close(&self) {
+        self.0.closed.raise();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.closed.is_raised()
+    }
+
+    /// The network thread begins to deliver. Says whether it may; `leave` has to follow then.
+    pub(crate) fn enter(&self) -> bool {
+        // Before the look, as closing comes before `wait_quiet` looks: one of the two sees the other.
+        self.0.inside.store(true, Ordering::SeqCst);
+        let is_open = !self.is_closed();
+        if !is_open {
+            self.leave();
+        }
+        is_open
+    }
+
+    /// What was delivered has been handed over.
+    pub(crate) fn leave(&self) {
+        self.0.inside.store(false, Ordering::SeqCst);
+        if self.is_closed() {
+            drop(self.0.closed.lock.lock());
+            self.0.closed.changed.notify_all();
+        }
+    }
+
+    /// It is closed: waits until what has passed before is handed over, and nothing follows.
+    pub(crate) fn wait_quiet(&self, deadline: Option<Instant>) {
+        let Gate { closed, inside } = &*self.0;
+        let mut guard = closed.lock.lock();
+        while inside.load(Ordering::SeqCst) {
+            match deadline {
+                None => closed.changed.wait(&mut guard),
+                Some(deadline) => {
+                    if closed.changed.wait_until(&mut guard, deadline).timed_out() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until it is closed, at most this long. Says whether it is closed.
+    pub(crate) fn pause(&self, at_most: Duration) -> bool {
+        self.0.closed.pause(at_most)
+    }
+}
 
 /// A flag that can be waited on.
 #[derive(Debug, Default)]

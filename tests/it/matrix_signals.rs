@@ -170,6 +170,7 @@ fn while_draining() {
             broker.hold_acks(true);
             let fleet = Fleet::builder()
                 .client(spec("slow", &broker))
+                .stop_deadline(DEADLINE)
                 .start()
                 .unwrap();
             fleet.stop_on_signal().unwrap();

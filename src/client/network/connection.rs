@@ -11,7 +11,7 @@ use crate::{
         network::{After, Network},
     },
     publish::{
-        message::{Item, Progress},
+        message::Progress,
         outbox::{
             network_side::{Beginning, Settled},
             suspicion::{Ended, Verdict},
@@ -61,6 +61,11 @@ impl Network {
         self.log_loss(&cause, is_stable);
         if verdict.is_given_up {
             self.tell_given_up(&cause);
+        }
+        if self.core.outbox.is_finishing() {
+            // It was stopped on its own, and had this connection to send what was left.
+            self.core.stop();
+            return After::Pause(Duration::ZERO..=Duration::ZERO);
         }
         if is_stable {
             self.brokers.lost_stable();
@@ -159,6 +164,10 @@ impl Network {
                     }
                     // Closed between the two looks: the signal is raised now.
                     Settled::Closed => continue,
+                    Settled::Finished => {
+                        self.core.stop();
+                        continue;
+                    }
                     Settled::Outgrown(growth) => {
                         self.link.grow(growth);
                         continue;
@@ -235,16 +244,13 @@ impl Network {
         Ok(Some(Instant::now() + SUBACK_TIMEOUT))
     }
 
-    /// Sends what is left to be acknowledged, then DISCONNECT. Says whether that is written; if
+    /// Sends the acknowledgements and changes of subscriptions that wait, then DISCONNECT. Says whether that is written; if
     /// not, the next wake-up goes on.
     fn leave(&mut self, leaving: &mut bool) -> Result<bool, Cause> {
         if !*leaving {
             *leaving = true;
-            for control in self.core.outbox.take_acknowledgements() {
-                self.link
-                    .feed(Item::Control(control))
-                    .map_err(|unfed| unfed.cause)?;
-            }
+            self.core.outbox.take_controls(&mut self.batch);
+            self.feed()?;
         }
         let is_sent = self.link.disconnect()?;
         self.core.outbox.note(&mut self.progress);

@@ -37,10 +37,28 @@ pub(super) enum Listener {
     Gone,
 }
 
+/// Which messages are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taking {
+    All,
+    /// The fleet stops and its functions are still running: what they publish is taken as long as
+    /// there is a connection that it can leave on.
+    WhileConnected,
+    /// None any more, but what is here still goes out.
+    Nothing,
+}
+
 pub(super) struct Books {
     pub(super) listener: Listener,
-    /// Nothing is taken any more, but what is here still goes out.
-    pub(super) draining: bool,
+    pub(super) taking: Taking,
+    /// By when a client that was stopped on its own ends, whatever is left then; until then it sends
+    /// what is here.
+    pub(super) finish_by: Option<Instant>,
+    /// What the connection begins with is not all sent yet.
+    pub(super) opening: bool,
+    /// The connection is over, and the network thread is about to tell what was written and acknowledged
+    /// on it: no message has its end before that is known.
+    pub(super) unsettled: bool,
     pub(super) bell: Option<Box<dyn Bell>>,
     pub(super) bell_out: bool,
     /// For how many control items, or a publish, the network thread waits outside of rumqttc; 0 if it
@@ -143,6 +161,31 @@ impl Books {
             }
         }
         self.publishes.tidy(&mut self.spent);
+    }
+
+    /// Takes the control items that can leave before DISCONNECT, up to so many bytes, and forgets the
+    /// others. Acknowledgements come first: they never wait for an identifier.
+    pub(super) fn take_controls(&mut self, most_bytes: usize, batch: &mut Batch) {
+        let mut ahead = Ahead::default();
+        let mut bytes = 0;
+        let (acknowledgements, others): (Vec<_>, Vec<_>) = self
+            .controls
+            .drain(..)
+            .partition(|control| matches!(control, Control::Acknowledge { .. }));
+        for control in acknowledgements.into_iter().chain(others) {
+            let takes_id = matches!(control, Control::Subscribe(_) | Control::Unsubscribe(_));
+            // Else it is not known here how many identifiers rumqttc has used.
+            let is_known = !self.bell_out && !self.opening;
+            let fits = !takes_id || is_known && self.window.admits_subscribe(ahead);
+            bytes += control.size();
+            if bytes > most_bytes {
+                return;
+            }
+            if fits && !matches!(control, Control::Disconnect) {
+                ahead.identifiers += u16::from(takes_id);
+                batch.push_control(control);
+            }
+        }
     }
 
     /// Hands an item to rumqttc's channel: the bell. The stub is that of a publish.
@@ -361,7 +404,7 @@ impl Books {
     /// Whether everything has gone out and every message has ended. Acknowledgements count: a
     /// broker that does not get them sends its messages again.
     pub(super) fn is_drained(&self) -> bool {
-        self.in_progress() == 0 && self.controls.is_empty() && !self.bell_out
+        self.in_progress() == 0 && self.controls.is_empty() && !self.bell_out && !self.opening
     }
 
     pub(super) fn in_progress(&self) -> usize {

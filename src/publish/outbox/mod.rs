@@ -26,7 +26,7 @@ use crate::{
         flight::Flight,
         message::{Control, Item, Outgoing, Stub},
         outbox::{
-            books::{Books, Listener},
+            books::{Books, Listener, Taking},
             locked::{Locked, Spent},
             queue::Queue,
             suspicion::Suspicion,
@@ -82,7 +82,10 @@ impl Outbox {
             settings,
             inner: Mutex::new(Books {
                 listener: Listener::Away,
-                draining: false,
+                taking: Taking::All,
+                finish_by: None,
+                opening: false,
+                unsettled: false,
                 bell: None,
                 bell_out: false,
                 awaited: 0,
@@ -113,7 +116,14 @@ impl Outbox {
     ) -> Result<Receipt, (Outgoing, Refusal)> {
         let mut inner = self.lock();
         loop {
-            if inner.draining || inner.listener == Listener::Gone {
+            let is_closed = match inner.taking {
+                Taking::All => inner.listener == Listener::Gone,
+                Taking::WhileConnected => {
+                    matches!(inner.listener, Listener::Away | Listener::Gone)
+                }
+                Taking::Nothing => true,
+            };
+            if is_closed {
                 return Err((message, Refusal::Closed));
             }
             if inner.listener == Listener::Away && self.settings.offline == Offline::Reject {
@@ -227,16 +237,48 @@ impl Outbox {
         self.lock().unpromised
     }
 
-    /// No message is taken any more; what is here still goes out.
-    pub(crate) fn drain(&self) {
-        self.lock().draining = true;
+    /// The fleet stops: messages are only taken while there is a connection. One that were taken
+    /// without would not be sent any more, and whoever waits for room would wait in vain.
+    pub(crate) fn take_while_connected(&self) {
+        let mut inner = self.lock();
+        if inner.taking == Taking::All {
+            inner.taking = Taking::WhileConnected;
+        }
         self.room.notify_all();
     }
 
-    /// Waits until everything has gone out and ended, the client ends, or the deadline.
-    pub(crate) fn wait_drained(&self, deadline: Option<Instant>) {
+    /// No message is taken any more; what is here still goes out.
+    pub(crate) fn drain(&self) {
+        self.lock().taking = Taking::Nothing;
+        self.room.notify_all();
+    }
+
+    /// The client is stopped on its own: no message is taken any more, and the network thread sends
+    /// what is here until then. Says whether there is nothing to send, or no connection.
+    pub(crate) fn finish(&self, by: Option<Instant>) -> bool {
         let mut inner = self.lock();
-        while !inner.is_drained() && inner.listener != Listener::Gone {
+        inner.taking = Taking::Nothing;
+        self.room.notify_all();
+        let is_offline = matches!(inner.listener, Listener::Away | Listener::Gone);
+        if is_offline || inner.is_drained() || by.is_none() {
+            return true;
+        }
+        if inner.finish_by.is_none() {
+            inner.finish_by = by;
+        }
+        false
+    }
+
+    /// Waits until everything has gone out and ended, the client ends, or the deadline. Without a
+    /// connection it waits only if that is asked for.
+    pub(crate) fn wait_drained(&self, deadline: Option<Instant>, also_offline: bool) {
+        let mut inner = self.lock();
+        let is_over = |inner: &Books| match inner.listener {
+            Listener::Gone => true,
+            Listener::Away => inner.is_drained() || !also_offline,
+            Listener::Awake | Listener::Asleep => inner.is_drained(),
+        };
+        while !is_over(&inner) {
             match deadline {
                 None => self.drained.wait(&mut inner.books),
                 Some(deadline) => {
@@ -260,7 +302,7 @@ impl Outbox {
             inner.controls.push_front(Control::Disconnect);
             self.ring_if_asleep(&mut inner);
         }
-        if inner.listener == Listener::Away {
+        if inner.listener == Listener::Away && !inner.unsettled {
             // Nothing will be sent any more, and the network thread may be a long time coming: it
             // may hang in a name look-up. Nobody has to wait for a receipt until then.
             inner.end_all();
@@ -297,7 +339,7 @@ impl Outbox {
 
     /// Tells who waits for the end of everything.
     fn told(&self, inner: &Books) {
-        if inner.draining && inner.is_drained() {
+        if inner.taking == Taking::Nothing && inner.is_drained() {
             self.drained.notify_all();
         }
     }

@@ -15,7 +15,10 @@ use crate::{
         batch::Batch,
         flight::Repeat,
         message::Progress,
-        outbox::{network_side::Backlog, suspicion::Ended},
+        outbox::{
+            network_side::{Backlog, Settled},
+            suspicion::Ended,
+        },
         receipt::{Delivery, FailedCause, ReceiptError},
     },
     spec::{outbox::Replay, qos::QoS},
@@ -47,6 +50,11 @@ struct Model {
     batch: Batch,
     wire: Wire,
     offered: Vec<(Outgoing, Receipt)>,
+    /// A stop has begun: messages are only taken with a connection.
+    stopping: bool,
+    /// No message is taken any more.
+    refuses: bool,
+    closed: bool,
 }
 
 fn number(message: &Outgoing) -> usize {
@@ -66,8 +74,17 @@ impl Model {
             retain: size == 1,
             ..message(&name, QoS::try_from(qos).unwrap())
         };
-        if let Ok(receipt) = self.outbox.offer(offered.clone(), Patience::None) {
-            self.offered.push((offered, receipt));
+        match self.outbox.offer(offered.clone(), Patience::None) {
+            Ok(receipt) => {
+                assert!(!self.refuses, "nothing is taken any more");
+                assert!(!self.stopping || self.connected, "it would not be sent");
+                self.offered.push((offered, receipt));
+            }
+            Err((back, refusal)) => {
+                assert_eq!(back.payload, offered.payload);
+                let has_reason = self.refuses || self.stopping && !self.connected;
+                assert_eq!(refusal == Refusal::Closed, has_reason);
+            }
         }
     }
 
@@ -105,7 +122,11 @@ impl Model {
             Ok(Item::Control(_)) => self.progress.push(Progress::Heard),
             Err(_) => {}
         }
-        self.outbox.settle(&mut self.progress, &mut self.batch);
+        let settled = self.outbox.settle(&mut self.progress, &mut self.batch);
+        if matches!(settled, Settled::Finished) {
+            let is_drained = self.outbox.lock().is_drained();
+            assert!(is_drained, "it had all the time in the world");
+        }
         for _ in 0..most {
             let Some(item) = self.batch.feed() else {
                 return;
@@ -186,6 +207,39 @@ impl Model {
         assert!(self.batch.is_empty() && self.progress.is_empty());
     }
 
+    /// Rarely: a step towards the end.
+    fn stop(&mut self, n: usize) {
+        match n {
+            0..=2 => {
+                self.outbox.take_while_connected();
+                self.stopping = true;
+            }
+            3 => {
+                self.outbox.drain();
+                self.refuses = true;
+            }
+            4 => {
+                let hours = Instant::now() + Duration::from_secs(360_000);
+                self.refuses = true;
+                let at_once = self.outbox.finish(Some(hours));
+                let is_drained = self.outbox.lock().is_drained();
+                assert_eq!(at_once, !self.connected || self.closed || is_drained);
+            }
+            // Between the loss and what was seen before it.
+            5 if self.connected => {
+                self.outbox.lost();
+                self.outbox.close();
+                (self.refuses, self.closed) = (true, true);
+                self.lose();
+            }
+            6 => {
+                self.outbox.close();
+                (self.refuses, self.closed) = (true, true);
+            }
+            _ => {}
+        }
+    }
+
     fn check(&self) {
         assert!(!self.outbox.lock().is_stuck(), "the bell was lost");
         let ledger = self.outbox.ledger();
@@ -234,7 +288,7 @@ proptest! {
 
     #[test]
     fn each_message_ends_as_its_receipt_says(
-        steps in prop::collection::vec((0_u8..11, 0_usize..5), 0..200),
+        steps in prop::collection::vec((0_u8..12, 0_usize..50), 0..200),
         drops in any::<bool>(), expires in prop::bool::weighted(0.2), replays in any::<bool>(),
     ) {
         let settings = OutboxSettings {
@@ -252,15 +306,18 @@ proptest! {
             batch: Batch::default(),
             wire: Wire::default(),
             offered: Vec::new(),
+            stopping: false,
+            refuses: false,
+            closed: false,
         };
         for (step, n) in steps {
             match step {
-                0..=2 => model.offer(n),
+                0..=2 => model.offer(n % 5),
                 3 if model.connected => model.turn(usize::MAX, false),
-                4 if model.connected => model.turn(n, n == 1),
+                4 if model.connected => model.turn(n % 5, n % 5 == 1),
                 5 | 10 if model.connected => model.answer(n),
                 6 if model.connected => model.lose(),
-                7 if !model.connected => model.connect(n > 1),
+                7 if !model.connected && !model.closed => model.connect(n % 5 > 1),
                 8 => {
                     let (packet_id, qos) = (1, QoS::AtLeastOnce);
                     model.outbox.control(Control::Acknowledge { packet_id, qos });
@@ -270,6 +327,7 @@ proptest! {
                     let no_time = Duration::ZERO;
                     model.outbox.wait_until_brought(no_time, no_time, |_| Some(n + 1));
                 }
+                11 => model.stop(n),
                 _ => {}
             }
             model.check();

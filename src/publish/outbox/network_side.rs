@@ -6,7 +6,7 @@ use crate::{
     publish::{
         batch::Batch,
         flight::Repeat,
-        message::{Control, Outgoing, Progress},
+        message::{Outgoing, Progress},
         outbox::{
             BATCH_BYTES, Bell, Outbox,
             books::Listener,
@@ -33,6 +33,7 @@ impl Outbox {
         if inner.listener == Listener::Away {
             inner.listener = Listener::Awake;
         }
+        inner.opening = true;
         inner.suspicion.connected();
         let mut repeats = Vec::new();
         if session_present {
@@ -66,7 +67,10 @@ impl Outbox {
         if inner.listener != Listener::Gone {
             inner.listener = Listener::Away;
         }
+        inner.unsettled = true;
         self.room.notify_all();
+        // A stop does not wait for a client that has no connection.
+        self.drained.notify_all();
     }
 
     /// The connection is lost, and the network thread has given back what it did not feed and
@@ -86,6 +90,8 @@ impl Outbox {
             if inner.listener != Listener::Gone {
                 inner.listener = Listener::Away;
             }
+            inner.unsettled = true;
+            inner.opening = false;
             inner.bell_out = false;
             inner.controls.clear();
         }
@@ -117,7 +123,9 @@ impl Outbox {
             inner.in_hand -= 1;
             inner.end_stub(stub, Fate::ConnectionLost);
         }
+        inner.unsettled = false;
         self.told(&inner);
+        self.drained.notify_all();
         // Who waits for room may be refused now, being offline.
         self.room.notify_all();
         verdict
@@ -150,6 +158,12 @@ impl Outbox {
         if inner.listener == Listener::Gone {
             self.told(&inner);
             return Settled::Closed;
+        }
+        inner.opening = false;
+        if let Some(finish_by) = inner.finish_by {
+            if inner.is_drained() || Instant::now() >= finish_by {
+                return Settled::Finished;
+            }
         }
         if inner.bell_out {
             self.told(&inner);
@@ -194,15 +208,15 @@ impl Outbox {
         Settled::Ready { bell, expires_at }
     }
 
-    /// The acknowledgements that wait, for a network thread that is about to disconnect.
-    pub(crate) fn take_acknowledgements(&self) -> Vec<Control> {
-        let mut inner = self.lock();
-        let controls = std::mem::take(&mut inner.controls).into_iter();
-        controls
-            .filter(|control| matches!(control, Control::Acknowledge { .. }))
-            // What more there is could make the encoder wait; the broker sends those again.
-            .take(BATCH_BYTES / 4)
-            .collect()
+    /// What a network thread that is about to disconnect sends before: the acknowledgements,
+    /// SUBSCRIBEs and UNSUBSCRIBEs that wait, as many as can't make the encoder wait.
+    pub(crate) fn take_controls(&self, batch: &mut Batch) {
+        self.lock().take_controls(BATCH_BYTES, batch);
+    }
+
+    /// Whether the client was stopped on its own and is sending what it had.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.lock().finish_by.is_some()
     }
 
     /// Whether an item is in rumqttc's channel.
@@ -245,6 +259,8 @@ pub(crate) enum Settled {
     },
     /// The outbox is closed.
     Closed,
+    /// The client was stopped on its own, and has sent what it had, or its time for that is over.
+    Finished,
     /// A ping has to go out before anything else.
     Ping,
     /// This has to be repeated before anything else.

@@ -13,8 +13,12 @@ use crate::{
     publish::{
         batch::Batch,
         message::Progress,
-        outbox::{moment::Moments, network_side::Settled},
-        receipt::{Delivery, ReceiptError},
+        outbox::{
+            moment::Moments,
+            network_side::{Backlog, Settled},
+            suspicion::Ended,
+        },
+        receipt::{Delivery, FailedCause, ReceiptError},
     },
     spec::qos::QoS,
     supervise::thread::Thread,
@@ -81,13 +85,48 @@ fn settle(outbox: &Outbox, steps: Vec<Progress>) -> Option<Vec<(Item, Option<Stu
     let (mut progress, mut batch) = (steps, Batch::default());
     match outbox.settle(&mut progress, &mut batch) {
         Settled::Ready { .. } => Some(feed(&mut batch)),
-        Settled::Closed => None,
+        Settled::Closed | Settled::Finished => None,
         Settled::Ping | Settled::Repeat(_) => {
             panic!("no broker of these tests closes on a message")
         }
         Settled::Outgrown(_) => panic!("the windows of these tests are small"),
         Settled::Born { .. } => panic!("no birth message waits in these tests"),
     }
+}
+
+/// Fails when a client that is stopped between the loss of its connection and what was seen on it ends messages
+/// otherwise than they have ended.
+#[test]
+fn what_was_seen_before_a_loss_counts_whenever_the_client_is_stopped() {
+    let (outbox, heard) = outbox(settings(10, 10));
+    outbox.connected(false, None);
+    settle(&outbox, Vec::new()).unwrap();
+    let acknowledged = offer(&outbox, "acknowledged", QoS::AtLeastOnce);
+    assert_eq!(bell(&heard), "acknowledged");
+    settle(&outbox, vec![Progress::Written { packet_id: 1 }]).unwrap();
+    let written = offer(&outbox, "written", QoS::AtLeastOnce);
+    assert_eq!(bell(&heard), "written");
+    let waiting = offer(&outbox, "waiting", QoS::AtLeastOnce);
+    // Seen, and not told yet.
+    let mut progress = vec![
+        Progress::Written { packet_id: 2 },
+        Progress::Acknowledged { packet_id: 1 },
+    ];
+    outbox.lost();
+    outbox.close();
+    assert_eq!(acknowledged.try_result(), None, "nobody knows yet");
+    outbox.disconnected(
+        &mut progress,
+        &mut Batch::default(),
+        Ended::default(),
+        Backlog::default,
+    );
+    outbox.end();
+    assert_eq!(acknowledged.try_result(), Some(Ok(Delivery::Acknowledged)));
+    let not_acknowledged = ReceiptError::Failed(FailedCause::NotAcknowledged);
+    assert_eq!(written.try_result(), Some(Err(not_acknowledged)));
+    assert_eq!(waiting.try_result(), Some(Err(ReceiptError::Unsent)));
+    assert!(outbox.ledger().balances());
 }
 
 #[test]
@@ -162,7 +201,7 @@ fn a_full_outbox_refuses_or_waits_or_drops_and_close_releases() {
 
     let (released, result) = unbounded();
     let waiting = Arc::clone(&outbox);
-    let mut waiter = Thread::spawn("waiter", 128 * 1024, move || {
+    let waiter = Thread::spawn("waiter", 128 * 1024, move || {
         let offered = waiting.offer(message("d", QoS::AtMostOnce), Patience::Until(None));
         released.send(offered.unwrap_err().1).unwrap();
     })
@@ -221,7 +260,7 @@ fn a_moment_ends_with_what_is_brought() {
             assert!(settle(&outbox, Vec::new()).unwrap().is_empty());
             let (over, result) = unbounded();
             let waiting = Arc::clone(&outbox);
-            let mut moment = Thread::spawn("moment", 128 * 1024, move || {
+            let moment = Thread::spawn("moment", 128 * 1024, move || {
                 let brought = waiting.wait_until_brought(giving_way, LONG, |_| Some(2));
                 over.send(brought).unwrap();
             })

@@ -52,6 +52,17 @@ impl Program {
         Program::role_in(test, &[], body)
     }
 
+    /// The same, in a process that begins with a signal ignored, as under `nohup`.
+    pub(crate) fn role_ignoring(test: &str, signal: &str, body: impl FnOnce() -> i32) -> Program {
+        Program::be(body);
+        let this = std::env::current_exe().expect("a running program has a path");
+        let mut command = Command::new("sh");
+        let script = format!("trap '' {signal}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script]).arg(this);
+        command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+        Program::spawn(command.env(ROLE, "1"))
+    }
+
     /// The same, with these variables in the environment of that process.
     pub(crate) fn role_in(
         test: &str,
@@ -98,6 +109,10 @@ impl Program {
             .spawn();
         let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Program { child, output }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it has printed until now.
