@@ -40,7 +40,12 @@ use crate::{
     },
     publish::window::Window,
     receive::message::Received,
-    spec::{address::Address, credentials::Credentials, qos::QoS, settings::Settings},
+    spec::{
+        address::Address,
+        credentials::Credentials,
+        qos::QoS,
+        settings::{Session, Settings},
+    },
     supervise::{cause::Cause, panic::caught},
 };
 
@@ -199,6 +204,14 @@ impl Link {
         let bytes = will.map_or(0, |will| will.payload.len());
         self.time_rumqttc(self.settings.connect_timeout + on_a_slow_line(bytes));
         match self.listen()? {
+            // Believed, it would leave the client without its subscriptions.
+            Some(Happened::Connected {
+                session_present: true,
+            }) if self.settings.session == Session::Clean => Err(Cause::Protocol {
+                message: "CONNACK says that there is a session, but a clean one was asked for \
+                          [MQTT-3.2.2-1]"
+                    .to_owned(),
+            }),
             Some(happened) => Ok(happened),
             None => Err(Cause::Closed),
         }
