@@ -289,7 +289,8 @@ impl ClientSpec {
     ///
     /// Without it, too, a client gets by with such a broker: a connection that ended while a packet
     /// with several filters was not answered makes it send one filter in each from then on. This
-    /// costs one attempt.
+    /// costs one attempt. Filters of a packet that was refused as a whole are asked for once more on
+    /// that connection, one each; if the broker then grants one, it is asked one by one from then on.
     #[must_use]
     pub fn filters_per_subscribe(mut self, filters: u16) -> Self {
         self.settings.filters_per_subscribe = filters;

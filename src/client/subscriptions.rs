@@ -14,6 +14,8 @@ pub(crate) struct Subscriptions {
     unsubscribing: VecDeque<Farewell>,
     /// How many filters a packet has at most; `None` is as many as fit.
     most_filters: Option<usize>,
+    /// A packet of several filters was refused as a whole: they are asked for again, one each.
+    is_doubted: bool,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,8 @@ struct Batch {
     packet_id: Option<u16>,
     /// With the quality of service that was asked for.
     filters: Vec<(String, QoS)>,
+    /// It was refused in a packet of several.
+    is_doubted: bool,
     asked_at: Instant,
 }
 
@@ -139,6 +143,7 @@ impl Subscriptions {
             self.most_filters = Some(1);
         }
         self.unanswered.clear();
+        self.is_doubted = false;
         for wanted in &mut self.wanted {
             if !(session_present && wanted.progress == Progress::Granted) {
                 wanted.progress = Progress::Unsent;
@@ -188,13 +193,19 @@ impl Subscriptions {
                 unsent.push((wanted.filter.clone(), wanted.qos));
             }
         }
-        let packets = split(unsent, self.most_filters, max_packet, |(filter, _qos)| {
+        let is_doubted = std::mem::take(&mut self.is_doubted);
+        let most = match is_doubted {
+            true => Some(1),
+            false => self.most_filters,
+        };
+        let packets = split(unsent, most, max_packet, |(filter, _qos)| {
             2 + filter.len() + 1
         });
         for packet in &packets {
             self.unanswered.push_back(Batch {
                 packet_id: None,
                 filters: packet.clone(),
+                is_doubted,
                 asked_at: Instant::now(),
             });
         }
@@ -213,7 +224,9 @@ impl Subscriptions {
     }
 
     /// SUBACK came. Returns what was not granted as asked, or `None` if it does not have a code for
-    /// each filter [MQTT-3.9.3-1].
+    /// each filter [MQTT-3.9.3-1]. Afterwards `ask` may have more to be sent: a broker may refuse a
+    /// packet because it has several filters, so that those of one which was refused as a whole are asked
+    /// for once more, one each.
     ///
     /// A higher quality of service than asked for is taken as granted: the standard has no answer
     /// to it, and what comes with it is handled like any other message.
@@ -233,6 +246,22 @@ impl Subscriptions {
             return None;
         }
         let mut shortfalls = Vec::new();
+        if granted.len() > 1 && granted.iter().all(Option::is_none) {
+            for (filter, _) in batch.filters {
+                match self.find(&filter) {
+                    Some(wanted) if wanted.progress == Progress::Asked => {
+                        wanted.progress = Progress::Unsent;
+                        self.is_doubted = true;
+                    }
+                    _ => shortfalls.push(Shortfall::Refused(filter)),
+                }
+            }
+            return Some(shortfalls);
+        }
+        if batch.is_doubted && granted.iter().any(Option::is_some) {
+            // It was their number that the broker refused.
+            self.most_filters = Some(1);
+        }
         for ((filter, asked), granted) in batch.filters.into_iter().zip(granted.iter().copied()) {
             if let Some(wanted) = self.find(&filter) {
                 if wanted.progress == Progress::Asked {

@@ -7,7 +7,10 @@ use crate::{
         network::{Network, connection::LARGE},
         subscriptions::Shortfall,
     },
-    publish::{message::Progress, outbox::BATCH_BYTES},
+    publish::{
+        message::{Control, Progress},
+        outbox::BATCH_BYTES,
+    },
     spec::{
         outbox::{OnLowered, RefusedSubscription},
         qos::QoS,
@@ -134,7 +137,14 @@ impl Network {
     }
 
     fn subscribed(&mut self, packet_id: u16, granted: &[Option<QoS>]) -> Result<(), Cause> {
-        let answered = self.core.subscriptions.lock().answered(packet_id, granted);
+        let answered = {
+            let mut subscriptions = self.core.subscriptions.lock();
+            let answered = subscriptions.answered(packet_id, granted);
+            for packet in subscriptions.ask(self.core.max_packet_size) {
+                self.core.outbox.control(Control::Subscribe(packet));
+            }
+            answered
+        };
         let shortfalls = answered.ok_or_else(|| Cause::Protocol {
             message: "a SUBACK without a code for each filter".to_owned(),
         })?;
