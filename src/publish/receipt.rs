@@ -409,26 +409,31 @@ mod tests {
         let n_waiting = || room.0.lock().len();
         assert_eq!(one.wait(Duration::ZERO), Err(ReceiptError::Timeout));
         assert_eq!(n_waiting(), 0, "after a wait in vain");
-        let receipt = Arc::new(Receipt::new(one.clone()));
-        let (told, results) = crossbeam_channel::bounded(3);
-        let waiters: Vec<_> = (0..3)
-            .map(|_| {
-                let (receipt, told) = (Arc::clone(&receipt), told.clone());
+        // The last one waits for the other message.
+        let receipts = [&one, &one, &one, &other].map(|slot| Receipt::new(slot.clone()));
+        let (told, results) = crossbeam_channel::bounded(receipts.len());
+        let waiters: Vec<_> = receipts
+            .into_iter()
+            .map(|receipt| {
+                let told = told.clone();
                 let wait = move || told.send(receipt.wait()).unwrap();
                 Thread::spawn("waiter", 128 * 1024, wait).unwrap()
             })
             .collect();
-        while n_waiting() < waiters.len() || one.fate().load(Ordering::SeqCst) != AWAITED {
+        let is_awaited = |slot: &Slot| slot.fate().load(Ordering::SeqCst) == AWAITED;
+        while n_waiting() < waiters.len() || !is_awaited(&one) || !is_awaited(&other) {
             thread::yield_now();
         }
         let mut woken = Woken::default();
-        other.end(Fate::Sent, &mut woken);
-        assert_eq!((woken.0.len(), n_waiting()), (0, 3));
+        slots.open().end(Fate::Sent, &mut woken);
+        assert_eq!((woken.0.len(), n_waiting()), (0, 4));
         one.end(Fate::Sent, &mut woken);
-        assert_eq!((woken.0.len(), n_waiting()), (3, 0));
+        assert_eq!((woken.0.len(), n_waiting()), (3, 1));
+        other.end(Fate::Sent, &mut woken);
+        assert_eq!((woken.0.len(), n_waiting()), (4, 0));
         drop(woken);
         drop(told);
         let results: Vec<_> = results.iter().collect();
-        assert_eq!(results, [Ok(Delivery::Sent); 3]);
+        assert_eq!(results, [Ok(Delivery::Sent); 4]);
     }
 }
