@@ -39,11 +39,12 @@ impl Life {
     pub(crate) fn run(self: Box<Self>) {
         let core = Arc::clone(&self.core);
         // rumqttc has unwraps that a peer can reach: a panic is an outcome, not a lost thread.
-        let outcome = match caught(|| self.live()) {
-            Ok(outcome) => outcome,
-            Err(message) => Outcome::Panicked { message },
+        let outcome = caught(|| self.live());
+        let ended = caught(|| core.outbox.end());
+        let outcome = match (outcome, ended) {
+            (Ok(outcome), Ok(())) => outcome,
+            (Err(message), _) | (_, Err(message)) => Outcome::Panicked { message },
         };
-        core.outbox.end();
         match &outcome {
             Outcome::Stopped => log::debug!("client {}: {outcome}", core.name),
             _ => {

@@ -7,10 +7,13 @@ use std::{
 
 use parking_lot::MutexGuard;
 
-use crate::publish::{
-    message::Outgoing,
-    outbox::{books::Books, queue::Queue},
-    receipt::Woken,
+use crate::{
+    publish::{
+        message::Outgoing,
+        outbox::{books::Books, queue::Queue},
+        receipt::Woken,
+    },
+    supervise::panic::discard,
 };
 
 /// What the outbox has done with and nobody has dropped yet: a payload may be of the user's own type,
@@ -23,6 +26,13 @@ pub(super) struct Spent {
     pub(super) memory: Vec<Queue>,
     /// Those that waited for messages which have ended.
     pub(super) woken: Woken,
+}
+
+impl Drop for Spent {
+    /// Each by itself: the `Drop` of a payload may panic.
+    fn drop(&mut self) {
+        self.messages.drain(..).for_each(discard);
+    }
 }
 
 /// The books, while nobody else has them. The fields are dropped in this order.

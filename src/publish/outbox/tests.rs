@@ -364,6 +364,8 @@ impl Drop for Nosy {
         // A deadlock, if the lock is held.
         drop(self.0.inner.try_lock().expect("no lock is held"));
         self.1.send(()).unwrap();
+        // Nor does its panic go any further.
+        panic!("dropped");
     }
 }
 
