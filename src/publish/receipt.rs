@@ -4,12 +4,13 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
-    time::Duration,
+    thread::{self, Thread},
+    time::{Duration, Instant},
 };
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::supervise::{cause::Cause, stop::deadline_after};
 
@@ -118,6 +119,9 @@ pub(crate) enum Fate {
 
 const IN_PROGRESS: u8 = 0;
 
+/// In progress, and a thread waits for the end.
+const AWAITED: u8 = u8::MAX;
+
 impl Receipt {
     pub(crate) fn new(slot: Slot) -> Self {
         Self(slot)
@@ -168,12 +172,16 @@ impl fmt::Debug for Receipt {
     }
 }
 
-/// Where all that wait for receipts of one client wait: waiting is rare, publishing is not.
+/// The threads that wait for receipts of one client: waiting is rare, publishing is not. Each waits for
+/// one message, and only the end of that one wakes it.
 #[derive(Debug, Default)]
-pub(crate) struct WaitingRoom {
-    waiting: AtomicUsize,
-    lock: Mutex<()>,
-    ended: Condvar,
+pub(crate) struct WaitingRoom(Mutex<Vec<Waiting>>);
+
+#[derive(Debug)]
+struct Waiting {
+    /// The page's address and the place on it: the receipt keeps the page for as long as this is here.
+    slot: (usize, u8),
+    thread: Thread,
 }
 
 /// The other end of a receipt.
@@ -181,6 +189,25 @@ pub(crate) struct WaitingRoom {
 pub(crate) struct Slot {
     page: Arc<Page>,
     at: u8,
+}
+
+/// Threads whose message has ended. Dropped, it wakes them.
+#[derive(Debug, Default)]
+pub(crate) struct Woken(Vec<Thread>);
+
+impl Woken {
+    /// Wakes them.
+    pub(crate) fn wake(&mut self) {
+        for thread in self.0.drain(..) {
+            thread.unpark();
+        }
+    }
+}
+
+impl Drop for Woken {
+    fn drop(&mut self) {
+        self.wake();
+    }
 }
 
 /// As many slots have one allocation. It is small enough that a receipt which is kept for long keeps
@@ -196,16 +223,21 @@ struct Page {
 }
 
 impl Slot {
-    /// The message has ended: whoever waits for it wakes.
-    pub(crate) fn end(&self, fate: Fate) {
-        // SeqCst, and in `wait` too: either the one who waits sees the fate, or this sees that
-        // somebody waits. Weaker orders allow neither.
-        self.fate().store(fate as u8, Ordering::SeqCst);
-        let room = &self.page.room;
-        if room.waiting.load(Ordering::SeqCst) > 0 {
-            drop(room.lock.lock());
-            room.ended.notify_all();
+    /// The message has ended. Those that wait for it are put into `woken`, to be woken once no lock is
+    /// held: a call of the system for each would be made under it, and what they do first may take the
+    /// same lock.
+    pub(crate) fn end(&self, fate: Fate, woken: &mut Woken) {
+        if self.fate().swap(fate as u8, Ordering::AcqRel) == AWAITED {
+            let key = self.key();
+            let mut waiting = self.page.room.0.lock();
+            while let Some(at) = waiting.iter().position(|it| it.slot == key) {
+                woken.0.push(waiting.swap_remove(at).thread);
+            }
         }
+    }
+
+    fn key(&self) -> (usize, u8) {
+        (Arc::as_ptr(&self.page).addr(), self.at)
     }
 
     /// Whether it belongs to the same message.
@@ -236,23 +268,31 @@ impl Slot {
         }
         let deadline = deadline_after(timeout);
         let room = &self.page.room;
-        room.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut guard = room.lock.lock();
+        let this = thread::current();
+        let id = this.id();
+        let slot = self.key();
+        room.0.lock().push(Waiting { slot, thread: this });
+        // Behind the entry: an end that sees this finds it.
+        let _ =
+            self.fate()
+                .compare_exchange(IN_PROGRESS, AWAITED, Ordering::AcqRel, Ordering::Acquire);
         let result = loop {
             if let Some(result) = self.result() {
                 break result;
             }
+            // Either may end without a reason.
             match deadline {
-                None => room.ended.wait(&mut guard),
-                Some(deadline) => {
-                    if room.ended.wait_until(&mut guard, deadline).timed_out() {
-                        break self.result().unwrap_or(Err(ReceiptError::Timeout));
-                    }
-                }
+                None => thread::park(),
+                Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
+                    Some(left) => thread::park_timeout(left),
+                    None => break self.result().unwrap_or(Err(ReceiptError::Timeout)),
+                },
             }
         };
-        drop(guard);
-        room.waiting.fetch_sub(1, Ordering::SeqCst);
+        // It is still there if the time was over, or if the message had ended before the mark.
+        room.0
+            .lock()
+            .retain(|it| it.slot != slot || it.thread.id() != id);
         result
     }
 
@@ -265,8 +305,8 @@ impl Slot {
         const SESSION_LOST: u8 = Fate::SessionLost as u8;
         const GIVEN_UP: u8 = Fate::GivenUp as u8;
         const NOT_ACKNOWLEDGED: u8 = Fate::NotAcknowledged as u8;
-        match self.fate().load(Ordering::SeqCst) {
-            IN_PROGRESS => None,
+        match self.fate().load(Ordering::Acquire) {
+            IN_PROGRESS | AWAITED => None,
             ACKNOWLEDGED => Some(Ok(Delivery::Acknowledged)),
             SENT => Some(Ok(Delivery::Sent)),
             EXPIRED => Some(Err(ReceiptError::Expired)),
@@ -333,7 +373,7 @@ mod tests {
         assert_eq!(first, Err(ReceiptError::Timeout));
         for (ended, slot) in opened.iter().enumerate() {
             assert_eq!(receipts.iter().filter(|it| it.is_done()).count(), ended);
-            slot.end(Fate::Acknowledged);
+            slot.end(Fate::Acknowledged, &mut Woken::default());
             assert_eq!(receipts[ended].wait(), Ok(Delivery::Acknowledged));
         }
         drop(opened);
@@ -354,8 +394,46 @@ mod tests {
             told.send(receipt.wait()).unwrap();
         })
         .unwrap();
-        slot.end(Fate::Unsent);
+        slot.end(Fate::Unsent, &mut Woken::default());
         assert_eq!(result.recv(), Ok(Err(ReceiptError::Unsent)));
         assert!(waiter.join_until(None));
+    }
+
+    /// Fails if the end of a message wakes a thread that waits for another one, or does not wake each that waits
+    /// for it; or if a wait leaves something behind.
+    #[test]
+    fn an_end_wakes_those_that_wait_for_it_and_no_other() {
+        let mut slots = Slots::default();
+        let (one, other) = (slots.open(), slots.open());
+        let room = Arc::clone(&slots.room);
+        let n_waiting = || room.0.lock().len();
+        assert_eq!(one.wait(Duration::ZERO), Err(ReceiptError::Timeout));
+        assert_eq!(n_waiting(), 0, "after a wait in vain");
+        // The last one waits for the other message.
+        let receipts = [&one, &one, &one, &other].map(|slot| Receipt::new(slot.clone()));
+        let (told, results) = crossbeam_channel::bounded(receipts.len());
+        let waiters: Vec<_> = receipts
+            .into_iter()
+            .map(|receipt| {
+                let told = told.clone();
+                let wait = move || told.send(receipt.wait()).unwrap();
+                Thread::spawn("waiter", 128 * 1024, wait).unwrap()
+            })
+            .collect();
+        let is_awaited = |slot: &Slot| slot.fate().load(Ordering::SeqCst) == AWAITED;
+        while n_waiting() < waiters.len() || !is_awaited(&one) || !is_awaited(&other) {
+            thread::yield_now();
+        }
+        let mut woken = Woken::default();
+        slots.open().end(Fate::Sent, &mut woken);
+        assert_eq!((woken.0.len(), n_waiting()), (0, 4));
+        one.end(Fate::Sent, &mut woken);
+        assert_eq!((woken.0.len(), n_waiting()), (3, 1));
+        other.end(Fate::Sent, &mut woken);
+        assert_eq!((woken.0.len(), n_waiting()), (4, 0));
+        drop(woken);
+        drop(told);
+        let results: Vec<_> = results.iter().collect();
+        assert_eq!(results, [Ok(Delivery::Sent); 4]);
     }
 }

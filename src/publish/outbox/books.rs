@@ -303,7 +303,7 @@ impl Books {
             Fate::Unsent => &mut self.ledger.unsent,
         };
         *bucket += 1;
-        slot.end(fate);
+        slot.end(fate, &mut self.spent.woken);
     }
 
     /// Ends the messages that are too old and were never sent.

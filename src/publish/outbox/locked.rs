@@ -10,6 +10,7 @@ use parking_lot::MutexGuard;
 use crate::publish::{
     message::Outgoing,
     outbox::{books::Books, queue::Queue},
+    receipt::Woken,
 };
 
 /// What the outbox has done with and nobody has dropped yet: a payload may be of the user's own type,
@@ -20,6 +21,8 @@ pub(super) struct Spent {
     pub(super) messages: Vec<Box<Outgoing>>,
     /// Nothing waits in these any more.
     pub(super) memory: Vec<Queue>,
+    /// Those that waited for messages which have ended.
+    pub(super) woken: Woken,
 }
 
 /// The books, while nobody else has them. The fields are dropped in this order.

@@ -151,6 +151,8 @@ impl Outbox {
                 .settings
                 .max_age
                 .and_then(|it| inner.publishes.expiry(it));
+            // The lock is given back, for how long nobody knows.
+            inner.spent.woken.wake();
             match deadline.into_iter().chain(expiry).min() {
                 None => self.room.wait(&mut inner.books),
                 Some(first) => _ = self.room.wait_until(&mut inner.books, first),
