@@ -31,7 +31,8 @@ use crate::{
 };
 
 /// What each later phase is left with of a stop's time when the ones before need all of it: enough
-/// for what is idle to end, and for a broker near by to answer.
+/// for what is idle to end, and for a broker near by to answer. The clients have three of these to
+/// disconnect in: a broker may take 100 ms to close.
 const LAST_MOMENT: Duration = Duration::from_millis(50);
 
 /// How to stop.
@@ -126,7 +127,7 @@ impl Times {
     fn new(deadline: Duration) -> Self {
         Self {
             end: deadline_after(deadline),
-            share: LAST_MOMENT.min(deadline / 10),
+            share: LAST_MOMENT.min(deadline / 12),
         }
     }
 
@@ -262,16 +263,16 @@ impl Ending {
             }
         }
         for client in self.clients.iter() {
-            client.core().intake.wait_quiet(times.but(6));
+            client.core().intake.wait_quiet(times.but(8));
         }
         self.ends.lock().intake.take();
         let workers = crew.workers.iter().map(|worker| &worker.thread);
         let functions = || workers.clone().chain(&crew.publishers);
-        if !functions().all(|thread| thread.wait_idle(times.but(6))) {
+        if !functions().all(|thread| thread.wait_idle(times.but(8))) {
             // Those that run may still end well.
             self.expired.store(true, Ordering::Relaxed);
             functions().for_each(|thread| {
-                thread.wait_idle(times.but(5));
+                thread.wait_idle(times.but(7));
             });
         }
         // Only now: what a function has published is taken, and only then is its message acknowledged.
@@ -284,7 +285,7 @@ impl Ending {
             // comes to none while it waits here.
             let may_come_back = way == Way::Draining && own.is_some_and(|it| !it.is_stopping());
             let outbox = &client.core().outbox;
-            outbox.wait_drained(times.but(4), may_come_back);
+            outbox.wait_drained(times.but(6), may_come_back);
         }
     }
 

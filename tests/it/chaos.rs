@@ -74,6 +74,8 @@ fn devices(broker: &TestBroker) -> impl Iterator<Item = ClientSpec> {
                 .session(session)
                 .replay(replay)
                 .window(window)
+                // Chaos closes on a message as often as it likes.
+                .max_closes(0)
                 .outbox_capacity(50)
                 .birth("births/{name}", birth, false, "online")
                 .retry(Retry::forever().pause(Duration::from_millis(1)..=Duration::from_millis(20)))

@@ -104,11 +104,11 @@ fn a_broker_that_is_restarted_poisons_nothing() {
     for n in 1..=5 {
         let arrived = broker.wait_for(|_| broker.published("t").len() >= n, PATIENCE);
         arrived.unwrap();
-        broker.stop();
-        client.wait_disconnected(PATIENCE).unwrap();
+        // The loss is one of them, too: no connection is stable here.
         let failed = client.stats().failed_attempts;
+        broker.stop();
         crate::support::proc::wait_until("an attempt finds no broker", PATIENCE, || {
-            client.stats().failed_attempts > failed
+            client.stats().failed_attempts >= failed + 2
         });
         broker.restart(Sessions::Lost).unwrap();
         client.wait_connected(PATIENCE).unwrap();
@@ -124,7 +124,8 @@ fn a_broker_that_is_restarted_poisons_nothing() {
 #[test]
 fn an_innocent_message_is_not_given_up_for_another() {
     let broker = broker();
-    let fleet = start([spec("p", &broker).retry(quick(Retry::forever()))]);
+    let patient = spec("p", &broker).retry(quick(Retry::forever()));
+    let fleet = start([patient.keep_alive(Duration::from_secs(1))]);
     let client = fleet.client("p").unwrap();
     client.wait_connected(PATIENCE).unwrap();
     broker.hold_acks(true);
@@ -138,8 +139,9 @@ fn an_innocent_message_is_not_given_up_for_another() {
         wait_connects(&broker, "p", n);
         publish("zero", QoS::AtMostOnce, poison());
     }
+    // Its acknowledgement is held. A connection that falls silent is none that the broker closes.
     broker.hold_acks(false);
-    broker.kick("p");
+    assert!(broker.silence("p"));
     assert_eq!(innocent.wait_timeout(PATIENCE), Ok(Delivery::Acknowledged));
     assert!(matches!(
         bad.wait_timeout(PATIENCE),

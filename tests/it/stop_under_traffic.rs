@@ -131,6 +131,8 @@ fn on_test_brokers(qos: QoS, unordered: bool) {
         TestBroker::builder().window(100).start().unwrap(),
         TestBroker::start().unwrap(),
     );
+    // The session, so that the broker keeps what comes before the first round.
+    drop(gateway(&field.url(), &cloud.url(), qos, unordered));
     stop_again_and_again(
         || gateway(&field.url(), &cloud.url(), qos, unordered),
         |n| {
