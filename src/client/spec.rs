@@ -268,7 +268,7 @@ impl ClientSpec {
     }
 
     /// How long one attempt may take, from TCP to CONNACK, and how long the broker may read nothing of
-    /// what is sent: a line that moves has as long as it takes. Whole seconds, rounded up, at least 1 s. Defaults to 5 s.
+    /// what is sent: a line that moves has as long as it takes. Whole seconds, rounded up, 1 s to a year. Defaults to 5 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = timeout;

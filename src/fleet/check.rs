@@ -283,7 +283,7 @@ fn check_numbers(settings: &Settings) -> Checked {
         "connect_timeout",
         settings.connect_timeout,
         second..=LONGEST,
-        "at least 1 s",
+        "1 s to a year",
     )?;
     let sizes = 128..=268_435_455;
     in_range(

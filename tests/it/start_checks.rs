@@ -308,3 +308,17 @@ fn made_up_client_ids_are_unique_and_readable() {
         assert!(id.starts_with(&format!("{name}-")), "{id}");
     }
 }
+
+/// Fails if the text of a connect timeout that is too long names only the least one, which it exceeds.
+#[test]
+fn a_connect_timeout_that_is_too_long_is_told_the_longest() {
+    for timeout in [Duration::MAX, Duration::from_secs(1 << 40)] {
+        let refused = Fleet::builder()
+            .client(spec().connect_timeout(timeout))
+            .start()
+            .expect_err("longer than a year");
+        let text = refused.to_string();
+        assert!(text.contains("connect_timeout"), "{text}");
+        assert!(text.ends_with("1 s to a year"), "{text}");
+    }
+}
