@@ -1,15 +1,19 @@
 //! Signals at moments that are easily forgotten: before a fleet is there, and where they were ignored.
 
 use std::fs;
+#[cfg(feature = "tls")]
 use std::path::PathBuf;
+#[cfg(feature = "tls")]
 use std::process::Command;
 
 use mqtt_fleet::testing::TestBroker;
 use mqtt_fleet::{ClientSpec, Fleet};
 
 use crate::support::fleet::{PATIENCE, spec};
+#[cfg(feature = "tls")]
 use crate::support::proc::wait_until;
 use crate::support::program::Program;
+#[cfg(feature = "tls")]
 use crate::support::scratch::scratch;
 
 const SIGHUP: u32 = 1;
@@ -55,6 +59,7 @@ fn a_signal_that_was_ignored_stays_ignored() {
     assert!(output.contains("detached: ended: stopped"), "{output}");
 }
 
+#[cfg(feature = "tls")]
 /// A pipe in the place of a file: reading it lasts until the test writes it.
 fn pipe() -> PathBuf {
     let pipe = scratch("pipe");

@@ -54,6 +54,7 @@ impl Certificates {
         }
     }
 
+    #[cfg(feature = "tls")]
     /// A certificate of an authority that is for these hosts itself, valid until the end of a year.
     pub(crate) fn self_signed(&self, name: &str, hosts: &[&str], year: i32) -> PathBuf {
         let mut params = params(hosts, name);
