@@ -14,6 +14,8 @@ pub(crate) fn guarded(write: impl FnOnce()) {
 macro_rules! error {
     ($($arg:tt)+) => { $crate::supervise::log::guarded(|| ::log::error!($($arg)+)) };
 }
+/// Everything else that warns is thinned: see `log_lines.rs`.
+#[cfg(any(feature = "tls", feature = "testing"))]
 macro_rules! warn_ {
     ($($arg:tt)+) => { $crate::supervise::log::guarded(|| ::log::warn!($($arg)+)) };
 }
@@ -24,4 +26,6 @@ macro_rules! debug {
     ($($arg:tt)+) => { $crate::supervise::log::guarded(|| ::log::debug!($($arg)+)) };
 }
 
-pub(crate) use {debug, error, info, warn_ as warn};
+#[cfg(any(feature = "tls", feature = "testing"))]
+pub(crate) use warn_ as warn;
+pub(crate) use {debug, error, info};
