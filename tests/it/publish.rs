@@ -152,9 +152,7 @@ fn a_stop_amid_traffic_ends_with_disconnect() {
             fleet.clients().iter().all(|it| it.stats().received > 10)
         });
         let report = fleet.stop(STOP);
-        let ledger = report.total().published;
-        let lost = i32::from(ledger.failed + ledger.unsent > 0);
-        assert_eq!(report.exit_code(), lost, "{report}");
+        assert_eq!(report.exit_code(), 0, "{report}");
     });
     for client in fleet.clients().iter() {
         let id = client.client_id();
