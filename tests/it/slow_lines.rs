@@ -244,8 +244,7 @@ fn a_message_that_grows_too_old_expires_on_time() {
 }
 
 /// Fails if a SUBSCRIBE that has waited for a burst of messages to pass stays in the encoder until the next
-/// ping flushes it, or a DISCONNECT does. How long the burst has to be depends on how it is read, so there
-/// are some.
+/// ping flushes it. How long the burst has to be depends on how it is read, so there are some.
 #[test]
 fn what_waited_for_a_burst_to_pass_leaves_at_once() {
     let bursts = (0..12).map(|n| 16_000 + 60 * n);
