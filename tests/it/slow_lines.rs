@@ -188,6 +188,56 @@ fn a_line_that_stands_still_is_noticed_in_the_middle() {
     });
 }
 
+/// A client of a broker that reads nothing any more, whose thread sleeps; what another thread gives it. Says
+/// after how long the line is noticed to stand still.
+fn noticed_after(max_age: Option<Duration>, messages: usize, bytes: usize) -> Duration {
+    let broker = broker();
+    let spec = spec("idle", &broker)
+        .max_packet_size(LARGE + 1_000)
+        .outbox_capacity(messages)
+        .connect_timeout(SECOND)
+        .keep_alive(3_600 * SECOND)
+        .retry(quick_retry(1));
+    let fleet = start([match max_age {
+        Some(age) => spec.max_age(age),
+        None => spec,
+    }]);
+    let states = fleet.states();
+    let client = fleet.client("idle").unwrap();
+    client.wait_connected(PATIENCE).unwrap();
+    assert!(broker.stop_reading("idle"));
+    let begun = Instant::now();
+    for _ in 0..messages {
+        drop(client.publish("t", QoS::AtMostOnce, false, vec![7; bytes]));
+    }
+    let is_lost = |state: &ClientState| matches!(state, ClientState::Lost { .. });
+    let lost = next_state(&states, "idle", is_lost);
+    assert_eq!(lost.cause(), Some(&Cause::WriteTimeout));
+    let noticed_after = lost.at() - begun;
+    fleet.stop_now(Duration::from_millis(100));
+    noticed_after
+}
+
+/// Fails if a packet that another thread hands over while the client sleeps stands still for longer than
+/// promised: large ones did for four connect timeouts more, and small ones until the oldest message
+/// behind them grew too old.
+#[test]
+fn a_line_that_stands_still_is_noticed_by_a_client_that_slept() {
+    let old = Some(3_600 * SECOND);
+    for (name, max_age, messages, bytes) in [
+        ("large", None, 1, LARGE),
+        ("large, which may grow too old", old, 1, LARGE),
+        ("small", None, 20_000, 1_000),
+        ("small, which may grow too old", old, 20_000, 1_000),
+    ] {
+        let noticed_after = noticed_after(max_age, messages, bytes);
+        assert!(
+            noticed_after < 3 * SECOND + MARGIN,
+            "{name}: {noticed_after:?}"
+        );
+    }
+}
+
 /// Fails if an unanswered SUBSCRIBE is noticed only when the next ping wakes the client: a keep alive may be
 /// long, and a SUBSCRIBE has ten seconds.
 #[test]

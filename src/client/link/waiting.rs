@@ -31,6 +31,9 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 16 * 1024;
 /// A flush is left to rumqttc for this long, at most: it sleeps until the socket is ready.
 const FIRST_FLUSH: Duration = Duration::from_millis(500);
 
+/// rumqttc's timeout of a flush that our own timer cuts: longer than anything.
+const OURS: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// How long a piece waits for the socket. Short while it takes much, longer where the line is slow.
 const SHORTEST_TURN: Duration = Duration::from_millis(1);
 const LONGEST_TURN: Duration = Duration::from_millis(16);
@@ -104,7 +107,7 @@ impl Link {
                 self.time_rumqttc(self.settings.connect_timeout);
                 self.listen()
             }
-            (None, wait) => self.listen_for(self.longest(wait)),
+            (None, wait) => self.listen_for(self.longest(wait), self.flush_timeout(wait.flush)),
         }?;
         match self.line.is_dead() {
             true => Err(Cause::KeepAlive),
@@ -134,14 +137,24 @@ impl Link {
         let longest = match wait.flush {
             Flush::Small => Duration::MAX,
             Flush::Large => FIRST_FLUSH.min(patience / 4),
-            // The ping wakes the thread before this, so that it costs nothing.
-            Flush::Unknown => (settings.keep_alive + Duration::from_secs(1)).min(patience * 4),
+            // A packet that stands still from the start is noticed after two of these. An idle client
+            // wakes for it as often as that.
+            Flush::Unknown => (settings.keep_alive + Duration::from_secs(1)).min(patience),
         };
         match wait.until {
             // tokio's timers have milliseconds.
             Some(until) => longest
                 .min(until.saturating_duration_since(Instant::now()) + Duration::from_millis(1)),
             None => longest,
+        }
+    }
+
+    /// How long rumqttc may take for a flush. A few kilobytes need no progress to be seen; for anything
+    /// else our own timer is what cuts it.
+    fn flush_timeout(&self, flush: Flush) -> Duration {
+        match flush {
+            Flush::Small => self.settings.connect_timeout,
+            Flush::Large | Flush::Unknown => OURS,
         }
     }
 
@@ -164,7 +177,12 @@ impl Link {
         }
     }
 
-    fn listen_for(&mut self, longest: Duration) -> Result<Option<Happened>, Cause> {
+    fn listen_for(
+        &mut self,
+        longest: Duration,
+        flush_timeout: Duration,
+    ) -> Result<Option<Happened>, Cause> {
+        self.time_rumqttc(flush_timeout);
         if let Some(happened) = self.listen_at_most(longest)? {
             return Ok(Some(happened));
         }
@@ -176,8 +194,6 @@ impl Link {
     }
 
     fn listen_at_most(&mut self, longest: Duration) -> Result<Option<Happened>, Cause> {
-        // The timer is what ends it.
-        self.time_rumqttc(Duration::from_secs(u64::from(u32::MAX)));
         self.line.waits();
         let event = self.connection.recv_timeout(longest);
         self.line.waited();
@@ -190,6 +206,7 @@ impl Link {
 
     /// One turn of a flush that is not done: waits for a piece of it to go out, or for something to come.
     fn catch_up(&mut self, mut behind: Behind) -> Result<Option<Happened>, Cause> {
+        self.time_rumqttc(OURS);
         let heard = self.listen_at_most(behind.turn)?;
         if heard.is_some() {
             // rumqttc has flushed all of it before it told of the event.
