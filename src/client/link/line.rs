@@ -17,6 +17,10 @@ use tokio::runtime::Handle;
 /// timers. A line that moves wakes it more often than this.
 const MOST_IDLE_WAKES: u64 = 6;
 
+/// As often does the runtime wake for a timer of some seconds, and once more for good measure: three times
+/// were seen.
+const MOST_TIMER_WAKES: u64 = 4;
+
 #[derive(Debug, Default)]
 pub(super) struct Line {
     /// rumqttc's runtime, once it is known.
@@ -52,10 +56,12 @@ impl Line {
     }
 
     /// The wait is over. One sleep is the wait itself; each further one was ended by something that
-    /// made no event.
-    pub(super) fn waited(&mut self) {
+    /// made no event: a piece of a packet, or, in a wait that a timer of seconds has ended, that timer,
+    /// whose wheel turns level by level.
+    pub(super) fn waited(&mut self, timed_out: bool) {
         let sleeps = self.sleeps().saturating_sub(self.before);
-        self.moved += sleeps.saturating_sub(1);
+        let of_timer = if timed_out { MOST_TIMER_WAKES } else { 0 };
+        self.moved += sleeps.saturating_sub(1 + of_timer);
     }
 
     /// A packet came.

@@ -168,7 +168,7 @@ impl Link {
     pub(super) fn listen(&mut self) -> Result<Option<Happened>, Cause> {
         self.line.waits();
         let event = self.connection.iter().next();
-        self.line.waited();
+        self.line.waited(false);
         match event {
             Some(Ok(event)) => Ok(Some(self.translate(event))),
             Some(Err(error)) => Err(self.failed(error)),
@@ -196,7 +196,8 @@ impl Link {
     fn listen_at_most(&mut self, longest: Duration) -> Result<Option<Happened>, Cause> {
         self.line.waits();
         let event = self.connection.recv_timeout(longest);
-        self.line.waited();
+        // The turns of a flush are too short for the wheel to turn.
+        self.line.waited(event.is_err() && longest > LONGEST_TURN);
         match event {
             Ok(Ok(event)) => Ok(Some(self.translate(event))),
             Ok(Err(error)) => Err(self.failed(error)),
