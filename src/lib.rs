@@ -314,6 +314,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod client;
+mod engine;
 mod fleet;
 #[cfg(test)]
 mod properties;

@@ -349,7 +349,7 @@ impl Client {
         if !subscriptions.drop_filter(&filter, is_connected) {
             return Err(self.subscribe_error(filter, SubscribeErrorKind::Unknown));
         }
-        self.0.outbox.control(Control::Unsubscribe(filter));
+        self.0.outbox.control(Control::Unsubscribe(vec![filter]));
         Ok(())
     }
 

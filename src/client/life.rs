@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::{
-    client::{brokers::Brokers, handle::Core, link::Link, network::Network, tls::TlsConfig},
-    publish::{batch::Batch, outbox::moment::Moments},
+    client::{brokers::Brokers, handle::Core, network::Network, tls::TlsConfig},
+    engine::{Engine, iter::IterEngine},
+    publish::{batch::SendBatch, message::Outgoing, outbox::moment::BriefWaits},
     receive::dispatch::Dispatch,
     spec::{retry::Attempts, settings::Settings},
     supervise::{
@@ -80,7 +81,7 @@ impl Life {
     /// Builds what the thread needs, and waits until all the others have too.
     #[inline(never)]
     fn set_up(mut self: Box<Self>) -> Result<Box<Network>, String> {
-        let (link, brokers) = match self.build() {
+        let (engine, brokers) = match self.build() {
             Ok(built) => built,
             Err(message) => {
                 // The starter waits for this report and then stops the fleet.
@@ -94,16 +95,21 @@ impl Life {
         let settings = self.settings;
         Ok(Box::new(Network {
             core: self.core,
-            link,
+            engine,
             dispatch: self.dispatch,
             pacer: self.pacer,
             brokers,
             attempts: Attempts::new(settings.retry),
             progress: Vec::new(),
-            batch: Batch::default(),
-            birth: settings.birth.map(|birth| (birth.topic, birth.qos)),
+            batch: SendBatch::default(),
+            birth: settings.birth.map(|birth| Outgoing {
+                topic: birth.topic,
+                qos: birth.qos,
+                retain: birth.retain,
+                payload: birth.payload,
+            }),
             on_refused_subscription: settings.refused_subscription,
-            moments: Moments::default(),
+            brief_waits: BriefWaits::default(),
             ending: None,
             on_first_connect: self.on_first_connect,
             answered: false,
@@ -114,10 +120,10 @@ impl Life {
 
     /// rumqttc's client, whose other half goes into the outbox, and what it will connect to.
     #[inline(never)]
-    fn build(&mut self) -> Result<(Box<Link>, Brokers), String> {
+    fn build(&mut self) -> Result<(Box<dyn Engine>, Brokers), String> {
         let brokers = Brokers::new(&self.settings)?;
-        let (link, bell) = Link::new(self.settings.clone(), self.tls.take())?;
-        self.core.outbox.attach(Box::new(bell));
-        Ok((link, brokers))
+        let (engine, waker) = IterEngine::new(self.settings.clone(), self.tls.take())?;
+        self.core.outbox.attach(Box::new(waker));
+        Ok((engine, brokers))
     }
 }

@@ -10,7 +10,6 @@ pub(crate) mod file;
 mod form;
 pub(crate) mod handle;
 pub(crate) mod life;
-pub(crate) mod link;
 pub(crate) mod network;
 pub(crate) mod next;
 pub(crate) mod password;

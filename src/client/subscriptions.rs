@@ -62,22 +62,6 @@ pub(crate) enum Shortfall {
     Lowered(LoweredSubscription),
 }
 
-/// What a new connection has to say, each packet below the size limit.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Opening {
-    pub(crate) unsubscribe: Vec<Vec<String>>,
-    pub(crate) subscribe: Vec<Vec<(String, QoS)>>,
-}
-
-impl Opening {
-    /// Keeps `n` packets and returns the SUBSCRIBEs beyond them.
-    pub(crate) fn split_off(&mut self, n: usize) -> Vec<Control> {
-        let left = n.saturating_sub(self.unsubscribe.len());
-        let rest = self.subscribe.split_off(left.min(self.subscribe.len()));
-        rest.into_iter().map(Control::Subscribe).collect()
-    }
-}
-
 impl Subscriptions {
     pub(crate) fn new(wanted: Vec<(String, QoS)>) -> Self {
         let mut subscriptions = Self::default();
@@ -138,7 +122,7 @@ impl Subscriptions {
 
     /// A connection began. Without a session the broker knows of no subscription. Returns what it
     /// is to be told, in packets of at most `max_packet` bytes.
-    pub(crate) fn connected(&mut self, session_present: bool, max_packet: usize) -> Opening {
+    pub(crate) fn connected(&mut self, session_present: bool, max_packet: usize) -> Vec<Control> {
         if self.left_several_unanswered() {
             self.most_filters = Some(1);
         }
@@ -164,10 +148,9 @@ impl Subscriptions {
                 packet_id: None,
                 filters: filters.clone(),
             }));
-        Opening {
-            unsubscribe,
-            subscribe: self.ask(max_packet),
-        }
+        let unsubscribes = unsubscribe.into_iter().map(Control::Unsubscribe);
+        let subscribes = self.ask(max_packet).into_iter().map(Control::Subscribe);
+        unsubscribes.chain(subscribes).collect()
     }
 
     /// rumqttc wrote an UNSUBSCRIBE: they leave in the order in which they were asked for.
@@ -350,6 +333,26 @@ fn split<T>(
 mod tests {
     use super::*;
 
+    /// What a connection begins with: UNSUBSCRIBE packets, then SUBSCRIBE packets.
+    fn connected(
+        subscriptions: &mut Subscriptions,
+        session_present: bool,
+        max_packet: usize,
+    ) -> (Vec<Vec<String>>, Vec<Vec<(String, QoS)>>) {
+        let (mut unsubscribe, mut subscribe) = (Vec::new(), Vec::new());
+        for control in subscriptions.connected(session_present, max_packet) {
+            match control {
+                Control::Unsubscribe(filters) => {
+                    assert!(subscribe.is_empty(), "UNSUBSCRIBE comes first");
+                    unsubscribe.push(filters);
+                }
+                Control::Subscribe(filters) => subscribe.push(filters),
+                control => panic!("{control:?}"),
+            }
+        }
+        (unsubscribe, subscribe)
+    }
+
     fn two() -> Subscriptions {
         Subscriptions::new(vec![
             ("a".into(), QoS::AtMostOnce),
@@ -360,7 +363,7 @@ mod tests {
     #[test]
     fn a_lost_session_asks_again_and_a_kept_one_does_not() {
         let mut subscriptions = two();
-        assert_eq!(subscriptions.connected(true, 1_000).subscribe.len(), 1);
+        assert_eq!(connected(&mut subscriptions, true, 1_000).1.len(), 1);
         assert!(!subscriptions.all_answered());
         subscriptions.written(7);
         let granted = Some(QoS::AtMostOnce);
@@ -370,9 +373,9 @@ mod tests {
             refused
         );
         assert!(subscriptions.all_answered());
-        let again = subscriptions.connected(true, 1_000).subscribe;
+        let again = connected(&mut subscriptions, true, 1_000).1;
         assert_eq!(again, [[("b".to_owned(), QoS::AtLeastOnce)]]);
-        let anew = subscriptions.connected(false, 1_000).subscribe;
+        let anew = connected(&mut subscriptions, false, 1_000).1;
         assert_eq!(anew[0].len(), 2);
     }
 
@@ -382,7 +385,7 @@ mod tests {
             .map(|i| (format!("filter/{i:03}"), QoS::AtMostOnce))
             .collect();
         let mut subscriptions = Subscriptions::new(wanted);
-        let packets = subscriptions.connected(false, 100).subscribe;
+        let packets = connected(&mut subscriptions, false, 100).1;
         assert!(
             packets
                 .iter()
@@ -441,16 +444,16 @@ mod tests {
         assert!(subscriptions.drop_filter("b", false));
         // Wanted again: SUBSCRIBE says it all.
         subscriptions.want("b".into(), QoS::AtMostOnce);
-        let opening = subscriptions.connected(true, 1_000);
-        assert_eq!(opening.unsubscribe, [["a"]]);
-        assert_eq!(opening.subscribe, [[("b".to_owned(), QoS::AtMostOnce)]]);
+        let opening = connected(&mut subscriptions, true, 1_000);
+        assert_eq!(opening.0, [["a"]]);
+        assert_eq!(opening.1, [[("b".to_owned(), QoS::AtMostOnce)]]);
         subscriptions.unsubscribe_written(4);
         subscriptions.unsubscribed(3);
-        assert_eq!(subscriptions.connected(true, 1_000).unsubscribe, [["a"]]);
+        assert_eq!(connected(&mut subscriptions, true, 1_000).0, [["a"]]);
         subscriptions.unsubscribe_written(5);
         subscriptions.unsubscribed(5);
-        assert_eq!(subscriptions.connected(true, 1_000).unsubscribe.len(), 0);
+        assert_eq!(connected(&mut subscriptions, true, 1_000).0.len(), 0);
         assert!(subscriptions.drop_filter("b", false));
-        assert_eq!(subscriptions.connected(false, 1_000), Opening::default());
+        assert!(subscriptions.connected(false, 1_000).is_empty());
     }
 }

@@ -1,101 +1,81 @@
-//! What the network thread takes from the outbox in one go, to feed it to the encoder item by item.
+//! What the network thread takes from the outbox in one go, to give it to the encoder packet by packet.
 
 use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
 use crate::publish::{
-    message::{Control, Item, Outgoing, Stub},
+    entry::Pending,
+    message::{Outgoing, Packet},
     packing::{Content, Entry, Packed},
 };
 
 /// Used again and again by its network thread, so that its memory is.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
+pub(crate) struct SendBatch {
     parcels: VecDeque<Parcel>,
     /// What the packed messages among them consist of, in the same order.
     packed: BytesMut,
-    /// Of the publish that is being fed: here it can be found should rumqttc panic.
-    feeding: Option<Stub>,
 }
 
 #[derive(Debug)]
 enum Parcel {
-    Control(Control),
-    Publish(Entry),
+    Packet(Packet),
+    /// A message of the queue, and its identifier: 0 at QoS 0.
+    Entry(u16, Entry),
 }
 
-impl Batch {
-    /// Behind the others. What a packed message consists of is moved to the end of the buffer that the
+/// The next thing to send.
+#[derive(Debug)]
+pub(crate) enum Outbound {
+    Packet(Packet),
+    /// A message that was accepted, for the first time under this identifier.
+    Publish {
+        packet_id: u16,
+        message: Outgoing,
+        pending: Pending,
+    },
+}
+
+impl SendBatch {
+    /// A message of the queue. The bytes of a packed one are moved to the end of the buffer that the
     /// function is given.
-    pub(crate) fn push(&mut self, entry: Entry, move_bytes: impl FnOnce(Packed, &mut BytesMut)) {
+    pub(crate) fn push(
+        &mut self,
+        packet_id: u16,
+        entry: Entry,
+        move_bytes: impl FnOnce(Packed, &mut BytesMut),
+    ) {
         if let Content::Packed(packed) = entry.content {
             move_bytes(packed, &mut self.packed);
         }
-        self.parcels.push_back(Parcel::Publish(entry));
+        self.parcels.push_back(Parcel::Entry(packet_id, entry));
     }
 
-    pub(crate) fn push_control(&mut self, control: Control) {
-        self.parcels.push_back(Parcel::Control(control));
+    pub(crate) fn push_packet(&mut self, packet: Packet) {
+        self.parcels.push_back(Parcel::Packet(packet));
     }
 
-    /// Takes the last item, and what is left of it if it is a publish.
-    pub(crate) fn pop_last(&mut self) -> Option<(Item, Option<Stub>)> {
-        Some(match self.parcels.pop_back()? {
-            Parcel::Control(control) => (Item::Control(control), None),
-            Parcel::Publish(Entry { content, stub }) => {
+    /// Takes the first one.
+    pub(crate) fn pop(&mut self) -> Option<Outbound> {
+        Some(match self.parcels.pop_front()? {
+            Parcel::Packet(packet) => Outbound::Packet(packet),
+            Parcel::Entry(packet_id, Entry { content, pending }) => {
                 let message = match content {
                     Content::Whole(message) => *message,
-                    Content::Packed(packed) => {
-                        let begin = self.packed.len() - packed.len();
-                        packed.unpack(&mut self.packed.split_off(begin))
-                    }
+                    Content::Packed(packed) => packed.unpack(&mut self.packed),
                 };
-                let stub = stub.with_copy_of(&message);
-                (Item::Publish(message), Some(stub))
+                Outbound::Publish {
+                    packet_id,
+                    message,
+                    pending,
+                }
             }
         })
     }
 
-    /// The first item, to be fed. `fed` has to follow, with or without success.
-    pub(crate) fn feed(&mut self) -> Option<Item> {
-        Some(match self.parcels.pop_front()? {
-            Parcel::Control(control) => Item::Control(control),
-            Parcel::Publish(entry) => {
-                let (message, stub) = self.unpack(entry);
-                self.feeding = Some(stub.with_copy_of(&message));
-                Item::Publish(message)
-            }
-        })
-    }
-
-    /// What is left of the publish that was fed.
-    pub(crate) fn fed(&mut self) -> Option<Stub> {
-        self.feeding.take()
-    }
-
-    /// The publishes that were not fed, in their order.
-    pub(crate) fn take_unfed(&mut self) -> Vec<(Outgoing, Stub)> {
-        let mut unfed = Vec::new();
-        while let Some(parcel) = self.parcels.pop_front() {
-            if let Parcel::Publish(entry) = parcel {
-                unfed.push(self.unpack(entry));
-            }
-        }
-        unfed
-    }
-
-    fn unpack(&mut self, entry: Entry) -> (Outgoing, Stub) {
-        let message = match entry.content {
-            Content::Whole(message) => *message,
-            Content::Packed(packed) => packed.unpack(&mut self.packed),
-        };
-        (message, entry.stub)
-    }
-
-    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.parcels.is_empty() && self.packed.is_empty()
+        self.parcels.is_empty()
     }
 }
 
@@ -109,7 +89,7 @@ mod tests {
     /// What waits for its acknowledgement waits for long: it must not keep the whole batch.
     #[test]
     fn only_qos_0_shares_the_memory_of_the_batch() {
-        let mut batch = Batch::default();
+        let mut batch = SendBatch::default();
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
             let mut bytes = VecDeque::new();
             let message = Outgoing {
@@ -119,23 +99,20 @@ mod tests {
                 payload: vec![7; 20].into(),
             };
             let (content, _) = Content::pack(message, &mut bytes);
-            let stub = Stub {
+            let pending = Pending {
                 slot: Slots::default().open(),
                 accepted_at: None,
                 was_sent: false,
-                copy: None,
             };
-            batch.push(Entry { content, stub }, |_, to| to.extend(bytes));
+            batch.push(7, Entry { content, pending }, |_, to| to.extend(bytes));
         }
-        for is_shared in [true, false] {
-            let Some(Item::Publish(message)) = batch.feed() else {
+        for is_shared in [true, false, false] {
+            let Some(Outbound::Publish { message, .. }) = batch.pop() else {
                 panic!("a publish");
             };
             assert_eq!(&message.payload[..], [7; 20]);
             assert_eq!(message.payload.is_unique(), !is_shared);
         }
-        assert!(batch.fed().is_some_and(|stub| stub.copy.is_none()));
-        assert!(matches!(batch.pop_last(), Some((_, Some(stub))) if stub.copy.is_some()));
-        assert!(batch.is_empty());
+        assert!(batch.is_empty() && batch.packed.is_empty());
     }
 }

@@ -1,13 +1,8 @@
-//! What travels from the outbox to the connection.
-
-use std::time::Instant;
+//! What goes out: messages, and the packets that they and everything else become.
 
 use bytes::Bytes;
 
-use crate::{
-    publish::{receipt::Slot, size::packet_size},
-    spec::qos::QoS,
-};
+use crate::{publish::size::packet_size, spec::qos::QoS};
 
 /// A message on its way out.
 #[derive(Debug, Clone)]
@@ -18,20 +13,6 @@ pub(crate) struct Outgoing {
     pub(crate) payload: Bytes,
 }
 
-/// A packet that is no PUBLISH. These go before publishes and are not bounded: there is at most
-/// one for each received message, or one for each call of `subscribe`.
-#[derive(Debug)]
-pub(crate) enum Control {
-    /// PUBACK for QoS 1, PUBREC for QoS 2.
-    Acknowledge {
-        packet_id: u16,
-        qos: QoS,
-    },
-    Subscribe(Vec<(String, QoS)>),
-    Unsubscribe(String),
-    Disconnect,
-}
-
 impl Outgoing {
     /// How many bytes it has on the wire.
     pub(crate) fn size(&self) -> usize {
@@ -39,77 +20,90 @@ impl Outgoing {
     }
 }
 
-#[derive(Debug)]
-pub(crate) enum Item {
-    Publish(Outgoing),
-    Control(Control),
+/// A request for a packet that is no PUBLISH. These go before publishes and are not bounded: there is
+/// at most one for each received message, or one for each call of `subscribe`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Control {
+    /// PUBACK for QoS 1, PUBREC for QoS 2.
+    Acknowledge {
+        packet_id: u16,
+        qos: QoS,
+    },
+    Subscribe(Vec<(String, QoS)>),
+    Unsubscribe(Vec<String>),
+    Disconnect,
 }
 
-impl Item {
-    /// How many bytes it has on the wire, at most.
-    pub(crate) fn size(&self) -> usize {
+impl Control {
+    /// Whether its packet takes an identifier of ours.
+    pub(crate) fn takes_id(&self) -> bool {
+        matches!(self, Self::Subscribe(_) | Self::Unsubscribe(_))
+    }
+
+    /// The packet, with the identifier that was taken for it, else 0.
+    pub(crate) fn into_packet(self, id: u16) -> Packet {
         match self {
-            Self::Publish(message) => message.size(),
-            Self::Control(control) => control.size(),
+            Self::Acknowledge { packet_id, qos } => Packet::Acknowledge { packet_id, qos },
+            Self::Subscribe(filters) => Packet::Subscribe {
+                packet_id: id,
+                filters,
+            },
+            Self::Unsubscribe(filters) => Packet::Unsubscribe {
+                packet_id: id,
+                filters,
+            },
+            Self::Disconnect => Packet::Disconnect,
         }
     }
 }
 
-impl Control {
+/// A packet to be sent.
+#[derive(Debug, Clone)]
+pub(crate) enum Packet {
+    Publish {
+        /// 0 at QoS 0.
+        packet_id: u16,
+        /// It was sent before under this identifier [MQTT-3.3.1-1].
+        duplicate: bool,
+        message: Outgoing,
+    },
+    /// PUBREL.
+    Release {
+        packet_id: u16,
+    },
+    /// PUBACK for QoS 1, PUBREC for QoS 2.
+    Acknowledge {
+        packet_id: u16,
+        qos: QoS,
+    },
+    Subscribe {
+        packet_id: u16,
+        filters: Vec<(String, QoS)>,
+    },
+    Unsubscribe {
+        packet_id: u16,
+        filters: Vec<String>,
+    },
+    Ping,
+    Disconnect,
+}
+
+impl Packet {
     /// How many bytes it has on the wire, at most.
     pub(crate) fn size(&self) -> usize {
         // Fixed header with its longest length field, and an identifier.
         const LONGEST_HEAD: usize = 5 + 2;
         match self {
-            Self::Subscribe(filters) => {
+            Self::Publish { message, .. } => message.size(),
+            Self::Subscribe { filters, .. } => {
                 let filters = filters.iter().map(|(filter, _)| filter.len() + 3);
                 LONGEST_HEAD + filters.sum::<usize>()
             }
-            Self::Unsubscribe(filter) => LONGEST_HEAD + filter.len() + 2,
-            Self::Acknowledge { .. } | Self::Disconnect => 4,
+            Self::Unsubscribe { filters, .. } => {
+                let filters = filters.iter().map(|filter| filter.len() + 2);
+                LONGEST_HEAD + filters.sum::<usize>()
+            }
+            Self::Acknowledge { .. } | Self::Release { .. } | Self::Ping | Self::Disconnect => 4,
         }
     }
-}
-
-/// What there is about an accepted message beside its content, and what is left of it when that has
-/// gone to rumqttc.
-#[derive(Debug)]
-pub(crate) struct Stub {
-    pub(crate) slot: Slot,
-    /// Known only where there is an age limit, and not of one that was sent: it does not expire.
-    pub(crate) accepted_at: Option<Instant>,
-    /// It was sent on an earlier connection: the broker may have it.
-    pub(crate) was_sent: bool,
-    /// A copy of a QoS 2 message: rumqttc forgets it at PUBREC, and a lost session needs it.
-    /// On the heap, so that the many stubs without one stay small.
-    pub(crate) copy: Option<Box<Outgoing>>,
-}
-
-impl Stub {
-    /// The content of this message is about to go to rumqttc.
-    pub(crate) fn with_copy_of(mut self, message: &Outgoing) -> Self {
-        if message.qos == QoS::ExactlyOnce {
-            self.copy = Some(Box::new(message.clone()));
-        }
-        self
-    }
-}
-
-/// What the network thread has seen, for the outbox to take note of.
-#[derive(Debug)]
-pub(crate) enum Progress {
-    /// A publish was fed to the encoder. 0 is the identifier of QoS 0.
-    Fed { packet_id: u16, stub: Stub },
-    /// A PUBLISH went out that was not fed: the bell, or one that a connection begins with.
-    Written { packet_id: u16 },
-    /// A packet with an identifier that is no PUBLISH went out.
-    Used { packet_id: u16 },
-    /// The bell went out, and it was no PUBLISH.
-    Heard,
-    /// PUBACK or PUBCOMP.
-    Acknowledged { packet_id: u16 },
-    /// PUBREC.
-    Released { packet_id: u16 },
-    /// PINGRESP.
-    PingAnswered,
 }

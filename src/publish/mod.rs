@@ -2,6 +2,7 @@
 //! and the schedule on which pub functions are called.
 
 pub(crate) mod batch;
+pub(crate) mod entry;
 pub(crate) mod error;
 pub(crate) mod flight;
 pub(crate) mod message;

@@ -9,10 +9,7 @@ use std::collections::VecDeque;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::{
-    publish::{
-        message::{Outgoing, Stub},
-        size::packet_size,
-    },
+    publish::{entry::Pending, message::Outgoing, size::packet_size},
     spec::qos::QoS,
 };
 
@@ -67,7 +64,7 @@ impl Packed {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) content: Content,
-    pub(crate) stub: Stub,
+    pub(crate) pending: Pending,
 }
 
 impl Content {

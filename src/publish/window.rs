@@ -1,15 +1,10 @@
-//! Which packet identifiers are in use, so that rumqttc never runs out of them or uses one twice.
+//! Which packet identifiers are in use, and how many publishes may be unacknowledged.
 //!
-//! rumqttc stops reading requests when its own window is full and does not check whether the
-//! identifier of a SUBSCRIBE is still taken. Our window is strictly smaller than its: then
-//! neither can happen, and a request always wakes the network thread.
-
-use std::collections::VecDeque;
+//! Identifiers are handed out in rotation: the one that was freed last is used again last, so that a
+//! late or repeated answer names no newer packet. They stay small, so that an engine may index a
+//! table by them: the range begins with a few identifiers and grows when half of them are in use.
 
 use crate::spec::qos::QoS;
-
-/// Identifiers kept free for SUBSCRIBE and UNSUBSCRIBE.
-const RESERVE: u16 = 8;
 
 /// At most this many publishes of QoS 2 are unacknowledged, whatever the window. mosquitto 2.0
 /// completes the exchange for those beyond its `max_inflight_messages`, 20 unless configured, and
@@ -23,214 +18,140 @@ const MOST_EXACTLY_ONCE: u16 = 10;
 /// are all too short for that would use up every identifier.
 pub(crate) const MOST_BIRTHS: usize = 4;
 
-/// A window begins with this, and with as few identifiers, until so many publishes are
-/// unacknowledged for the first time: rumqttc has 64 bytes for each identifier, and most clients of a
-/// large fleet never have more than one or two publishes under way.
-const FIRST_LIMIT: u16 = 8;
+/// Most clients of a large fleet never have more than one or two publishes under way.
+const FIRST_RANGE: u16 = 32;
 
-/// What was handed over and has no identifier yet.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Ahead {
-    /// Publishes of QoS 1 and 2.
-    pub(crate) publishes: u16,
-    /// Those of QoS 2 among them.
-    pub(crate) exactly_once: u16,
-    /// Publishes, and SUBSCRIBE and UNSUBSCRIBE.
-    pub(crate) identifiers: u16,
-}
+/// How much larger the next range is.
+const GROWTH: u16 = 8;
 
-/// What rumqttc must have from now on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Growth {
-    /// How many identifiers.
-    pub(crate) ids: u16,
-    /// The one that was used last.
-    pub(crate) last: u16,
-}
-
+/// The identifiers of one client's session.
 #[derive(Debug)]
-pub(crate) struct Window {
+pub(crate) struct PacketIds {
     /// At most this many publishes are unacknowledged.
-    limit: u16,
-    /// What `limit` is once the window has grown.
-    full: u16,
-    /// rumqttc counts identifiers from 1 to this and around.
-    ids: u16,
-    /// The identifier that was used last, of any kind.
+    window: u16,
+    /// Identifiers are taken from 1 to this.
+    range: u16,
+    /// The identifier that was taken last.
     last: u16,
-    /// From the oldest unacknowledged publish on, in the order of sending.
-    outstanding: VecDeque<Slot>,
-    unacknowledged: u16,
+    /// One bit for each identifier of the range; bit 0 stays unused.
+    used: Vec<u64>,
+    n_used: u16,
+    publishes: u16,
     exactly_once: u16,
+    /// Those of SUBSCRIBE and UNSUBSCRIBE packets that were not answered. They belong to one connection.
+    requests: Vec<u16>,
 }
 
-#[derive(Debug)]
-struct Slot {
-    packet_id: u16,
-    qos: QoS,
-    acknowledged: bool,
-}
-
-impl Window {
-    /// How many identifiers rumqttc must have for a window of this size: twice as many, so that
-    /// a broker which acknowledges out of order does not close it early.
-    fn ids_for(limit: u16) -> u16 {
-        limit.saturating_mul(2).saturating_add(2 * RESERVE)
-    }
-
-    /// How many identifiers rumqttc must have for a window that will be of this size and has not
-    /// grown yet.
-    pub(crate) fn first_ids(full: u16) -> u16 {
-        Self::ids_for(full.min(FIRST_LIMIT))
-    }
-
-    pub(crate) fn new(full: u16) -> Self {
-        let limit = full.min(FIRST_LIMIT);
+impl PacketIds {
+    pub(crate) fn new(window: u16) -> Self {
         Self {
-            limit,
-            full,
-            ids: Self::ids_for(limit),
+            window,
+            range: FIRST_RANGE,
             last: 0,
-            outstanding: VecDeque::new(),
-            unacknowledged: 0,
+            used: vec![0; words(FIRST_RANGE)],
+            n_used: 0,
+            publishes: 0,
             exactly_once: 0,
+            requests: Vec::new(),
         }
     }
 
-    /// A publish of QoS 1 or 2 was written; of a repeated one only the repetition counts.
-    pub(crate) fn published(&mut self, packet_id: u16, qos: QoS) {
-        // What follows the last one is free, or it would not have been admitted.
-        let is_next = packet_id == self.last % self.ids + 1;
-        if !is_next && self.is_outstanding(packet_id) {
-            return;
+    /// Whether the window has room for one more publish of this quality of service.
+    pub(crate) fn admits(&self, qos: QoS) -> bool {
+        match qos {
+            QoS::AtMostOnce => true,
+            QoS::AtLeastOnce => self.publishes < self.window,
+            QoS::ExactlyOnce => {
+                self.publishes < self.window && self.exactly_once < MOST_EXACTLY_ONCE
+            }
         }
-        self.last = packet_id;
-        self.unacknowledged += 1;
+    }
+
+    /// The identifier that is taken next, or `None` if all 65,535 are in use.
+    pub(crate) fn next(&self) -> Option<u16> {
+        let is_free = |id: &u16| !self.is_used(*id);
+        let mut in_rotation = (self.last..self.range).chain(0..self.last).map(|it| it + 1);
+        in_rotation.find(is_free)
+    }
+
+    /// Takes an identifier for a publish of QoS 1 or 2. The window is for the caller to ask: birth
+    /// messages are sent beside it.
+    pub(crate) fn take_publish(&mut self, qos: QoS) -> Option<u16> {
+        let id = self.take()?;
+        self.publishes += 1;
         self.exactly_once += u16::from(qos == QoS::ExactlyOnce);
-        self.outstanding.push_back(Slot {
-            packet_id,
-            qos,
-            acknowledged: false,
-        });
+        Some(id)
     }
 
-    /// Takes an identifier for a publish outside of rumqttc's count: the free one that the count
-    /// reaches last. A birth message is sent on each connection, also while the window is full, so
-    /// that with rumqttc's next identifier it would come round to one that is in use. `None` if all
-    /// are in use, which [`MOST_BIRTHS`] rules out.
-    pub(crate) fn reserve(&mut self, qos: QoS) -> Option<u16> {
-        let id_of = |age: u16| (self.last + self.ids - age - 1) % self.ids + 1;
-        let age = (0..self.ids).find(|age| !self.is_outstanding(id_of(*age)))?;
-        let packet_id = id_of(age);
-        // In its place by age, because the oldest identifier has to stay in front.
-        let is_older = |slot: &&Slot| self.age(slot.packet_id) > age;
-        let at = self.outstanding.iter().take_while(is_older).count();
-        self.unacknowledged += 1;
-        self.exactly_once += u16::from(qos == QoS::ExactlyOnce);
-        self.outstanding.insert(
-            at,
-            Slot {
-                packet_id,
-                qos,
-                acknowledged: false,
-            },
-        );
-        Some(packet_id)
+    /// Takes an identifier for a SUBSCRIBE or UNSUBSCRIBE.
+    pub(crate) fn take_request(&mut self) -> Option<u16> {
+        let id = self.take()?;
+        self.requests.push(id);
+        Some(id)
     }
 
-    /// How many packets that take an identifier a connection may begin with.
-    pub(crate) fn room(&self) -> u16 {
-        self.ids - self.distance()
-    }
-
-    /// The identifier that was used last.
-    pub(crate) fn last(&self) -> u16 {
-        self.last
-    }
-
-    /// Another packet with an identifier was written.
-    pub(crate) fn used(&mut self, packet_id: u16) {
-        self.last = packet_id;
-    }
-
-    /// PUBACK or PUBCOMP came.
-    pub(crate) fn acknowledged(&mut self, packet_id: u16) {
-        let slot = self
-            .outstanding
-            .iter_mut()
-            .find(|slot| slot.packet_id == packet_id && !slot.acknowledged);
-        if let Some(slot) = slot {
-            slot.acknowledged = true;
-            self.unacknowledged -= 1;
-            self.exactly_once -= u16::from(slot.qos == QoS::ExactlyOnce);
-        }
-        while self
-            .outstanding
-            .front()
-            .is_some_and(|slot| slot.acknowledged)
-        {
-            self.outstanding.pop_front();
+    /// The exchange of a publish is complete, or it was not sent after all.
+    pub(crate) fn free_publish(&mut self, id: u16, qos: QoS) {
+        if self.free(id) {
+            self.publishes = self.publishes.saturating_sub(1);
+            let exactly_once = u16::from(qos == QoS::ExactlyOnce);
+            self.exactly_once = self.exactly_once.saturating_sub(exactly_once);
         }
     }
 
-    /// Grows the window to its full size, if it was filled and was not yet of that size. The
-    /// identifiers that are in use stay, and must not have come round: their order would be lost.
-    pub(crate) fn grow(&mut self) -> Option<Growth> {
-        let came_round = |oldest: &Slot| oldest.packet_id > self.last;
-        if self.limit == self.full
-            || self.unacknowledged < self.limit
-            || self.outstanding.front().is_some_and(came_round)
-        {
-            return None;
-        }
-        self.limit = self.full;
-        self.ids = Self::ids_for(self.full);
-        Some(Growth {
-            ids: self.ids,
-            last: self.last,
-        })
-    }
-
-    /// The session is gone, and with it what was outstanding. rumqttc counts on from where it is.
-    pub(crate) fn forget(&mut self) {
-        self.outstanding.clear();
-        self.unacknowledged = 0;
-        self.exactly_once = 0;
-    }
-
-    /// Whether a publish of QoS 1 or 2 may be handed over, behind others that were handed over
-    /// and whose identifiers are not known yet.
-    pub(crate) fn admits_publish(&self, qos: QoS, ahead: Ahead) -> bool {
-        let exactly_once = self.exactly_once + ahead.exactly_once;
-        let too_many = qos == QoS::ExactlyOnce && exactly_once >= MOST_EXACTLY_ONCE;
-        !too_many
-            && self.unacknowledged + ahead.publishes < self.limit
-            && self.distance() + ahead.identifiers < self.ids - RESERVE
-    }
-
-    /// Whether a SUBSCRIBE or UNSUBSCRIBE may be handed over, behind those.
-    pub(crate) fn admits_subscribe(&self, ahead: Ahead) -> bool {
-        self.distance() + ahead.identifiers < self.ids
-    }
-
-    /// How many identifiers lie from the oldest unacknowledged one to the last used one.
-    fn distance(&self) -> u16 {
-        match self.outstanding.front() {
-            None => 0,
-            Some(oldest) => self.age(oldest.packet_id) + 1,
+    /// SUBACK or UNSUBACK came.
+    pub(crate) fn free_request(&mut self, id: u16) {
+        if let Some(at) = self.requests.iter().position(|it| *it == id) {
+            self.requests.swap_remove(at);
+            self.free(id);
         }
     }
 
-    /// How many identifiers were used after this one.
-    fn age(&self, packet_id: u16) -> u16 {
-        (self.last + self.ids - packet_id) % self.ids
+    /// The connection is over, and no request of it will be answered.
+    pub(crate) fn free_requests(&mut self) {
+        for id in std::mem::take(&mut self.requests) {
+            self.free(id);
+        }
     }
 
-    fn is_outstanding(&self, packet_id: u16) -> bool {
-        self.outstanding
-            .iter()
-            .any(|slot| slot.packet_id == packet_id && !slot.acknowledged)
+    /// The session is gone, and every exchange with it.
+    pub(crate) fn free_all(&mut self) {
+        self.used.fill(0);
+        self.requests.clear();
+        (self.n_used, self.publishes, self.exactly_once) = (0, 0, 0);
     }
+
+    fn take(&mut self) -> Option<u16> {
+        let id = self.next()?;
+        self.used[usize::from(id) / 64] |= 1 << (id % 64);
+        self.n_used += 1;
+        self.last = id;
+        // Now, so that `next` holds for the next one.
+        if self.n_used >= self.range / 2 && self.range < u16::MAX {
+            self.range = self.range.saturating_mul(GROWTH);
+            self.used.resize(words(self.range), 0);
+        }
+        Some(id)
+    }
+
+    /// Says whether it was in use.
+    fn free(&mut self, id: u16) -> bool {
+        let was_used = self.is_used(id);
+        if was_used {
+            self.used[usize::from(id) / 64] &= !(1 << (id % 64));
+            self.n_used -= 1;
+        }
+        was_used
+    }
+
+    fn is_used(&self, id: u16) -> bool {
+        let word = self.used.get(usize::from(id) / 64);
+        word.is_some_and(|word| word & (1 << (id % 64)) != 0)
+    }
+}
+
+fn words(range: u16) -> usize {
+    usize::from(range) / 64 + 1
 }
 
 #[cfg(test)]
@@ -239,62 +160,96 @@ mod tests {
 
     use super::*;
 
-    /// rumqttc's counter: 1 to `ids`, then 1 again.
-    fn next(last: &mut u16, ids: u16) -> u16 {
-        *last = if *last == ids { 1 } else { *last + 1 };
-        *last
-    }
-
     proptest! {
         #![proptest_config(crate::properties::fixed_seed())]
 
-        /// Whatever the order of acknowledgements, an identifier is never handed out twice.
+        /// Fails when an identifier is handed out while it is in use, or when the window admits too much
+        /// or, with everything answered, nothing.
         #[test]
         fn identifiers_never_collide(
-            limit in 1_u16..40, steps in prop::collection::vec((0_u8..5, any::<prop::sample::Index>()), 0..600),
+            window in 1_u16..400,
+            steps in prop::collection::vec((0_u8..6, any::<prop::sample::Index>()), 0..1_500),
         ) {
-            let mut window = Window::new(limit);
-            let mut ids = Window::first_ids(limit);
-            let mut last = 0;
-            let mut unacknowledged: Vec<u16> = Vec::new();
-            let mut births: Vec<u16> = Vec::new();
+            let mut ids = PacketIds::new(window);
+            let mut publishes: Vec<(u16, QoS)> = Vec::new();
+            let mut requests: Vec<u16> = Vec::new();
             for (step, choice) in steps {
-                match step {
-                    0 if window.admits_subscribe(Ahead::default()) => {
-                        let id = next(&mut last, ids);
-                        prop_assert!(!unacknowledged.contains(&id), "SUBSCRIBE took {id}");
-                        window.used(id);
+                let qos = if choice.index(4) == 0 { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
+                let taken = match step {
+                    0 => ids.take_request().inspect(|id| requests.push(*id)),
+                    1..=3 if ids.admits(qos) => {
+                        let next = ids.next();
+                        let id = ids.take_publish(qos);
+                        prop_assert_eq!(id, next);
+                        id.inspect(|id| publishes.push((*id, qos)))
                     }
-                    1 | 2 if window.admits_publish(QoS::AtLeastOnce, Ahead::default()) => {
-                        let id = next(&mut last, ids);
-                        prop_assert!(!unacknowledged.contains(&id), "PUBLISH took {id}");
-                        window.published(id, QoS::AtLeastOnce);
-                        unacknowledged.push(id);
+                    4 if !publishes.is_empty() => {
+                        let (id, qos) = publishes.swap_remove(choice.index(publishes.len()));
+                        ids.free_publish(id, qos);
+                        // A repeated answer changes nothing.
+                        ids.free_publish(id, qos);
+                        None
                     }
-                    4 if births.len() < MOST_BIRTHS => {
-                        let id = window.reserve(QoS::AtLeastOnce).unwrap();
-                        prop_assert!(!unacknowledged.contains(&id), "the birth took {id}");
-                        unacknowledged.push(id);
-                        births.push(id);
+                    5 if !requests.is_empty() => {
+                        ids.free_request(requests.swap_remove(choice.index(requests.len())));
+                        None
                     }
-                    3 if !unacknowledged.is_empty() => {
-                        let id = unacknowledged.remove(choice.index(unacknowledged.len()));
-                        window.acknowledged(id);
-                        births.retain(|birth| *birth != id);
-                    }
-                    _ => {}
+                    _ => None,
+                };
+                if let Some(id) = taken {
+                    let in_use = publishes.iter().map(|it| it.0).chain(requests.iter().copied());
+                    prop_assert_eq!(in_use.filter(|it| *it == id).count(), 1);
+                    prop_assert!(id > 0);
                 }
-                if let Some(growth) = window.grow() {
-                    prop_assert_eq!(growth.last % ids, last % ids);
-                    prop_assert!(unacknowledged.iter().all(|id| *id <= growth.last));
-                    (ids, last) = (growth.ids, growth.last);
-                }
-                prop_assert!(unacknowledged.len() <= usize::from(limit) + MOST_BIRTHS);
+                prop_assert!(publishes.len() <= usize::from(window));
             }
-            for id in unacknowledged.drain(..) {
-                window.acknowledged(id);
+            for (id, qos) in publishes {
+                ids.free_publish(id, qos);
             }
-            prop_assert!(window.admits_publish(QoS::AtLeastOnce, Ahead::default()) && window.admits_subscribe(Ahead::default()));
+            ids.free_requests();
+            prop_assert!(ids.admits(QoS::ExactlyOnce) && ids.n_used == 0);
         }
+    }
+
+    /// Fails when the identifier that was freed last is the next one: a repeated PUBACK would
+    /// acknowledge a newer message.
+    #[test]
+    fn a_freed_identifier_is_used_again_last() {
+        let mut ids = PacketIds::new(10);
+        let first = ids.take_publish(QoS::AtLeastOnce).unwrap();
+        ids.free_publish(first, QoS::AtLeastOnce);
+        let later: Vec<_> = (1..FIRST_RANGE)
+            .map(|_| {
+                let id = ids.take_publish(QoS::AtLeastOnce).unwrap();
+                ids.free_publish(id, QoS::AtLeastOnce);
+                id
+            })
+            .collect();
+        assert!(!later.contains(&first));
+        assert_eq!(ids.take_publish(QoS::AtLeastOnce), Some(first));
+    }
+
+    #[test]
+    fn the_range_grows_while_exchanges_are_open_and_ends_at_the_last_identifier() {
+        let mut ids = PacketIds::new(u16::MAX);
+        for expected in 1..=u16::MAX {
+            assert_eq!(ids.take_publish(QoS::AtLeastOnce), Some(expected));
+        }
+        assert_eq!((ids.next(), ids.take_request()), (None, None));
+        ids.free_publish(7, QoS::AtLeastOnce);
+        assert_eq!(ids.take_request(), Some(7));
+        ids.free_all();
+        assert_eq!(ids.take_request(), Some(8), "in rotation");
+    }
+
+    /// Fails when a large window lets more QoS 2 messages out than mosquitto can take.
+    #[test]
+    fn few_publishes_of_qos_2_are_unacknowledged() {
+        let mut ids = PacketIds::new(100);
+        for _ in 0..MOST_EXACTLY_ONCE {
+            assert!(ids.admits(QoS::ExactlyOnce));
+            ids.take_publish(QoS::ExactlyOnce).unwrap();
+        }
+        assert!(!ids.admits(QoS::ExactlyOnce) && ids.admits(QoS::AtLeastOnce));
     }
 }

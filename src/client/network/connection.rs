@@ -1,19 +1,17 @@
-//! One connection, from CONNACK to its end: the loop over `Connection::iter()`.
+//! One connection, from CONNACK to its end: the loop that sends what the outbox has, and handles what the
+//! engine reports.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use crate::{
-    client::{
-        link::{Flush, Happened, Unfed, Wait},
-        network::{After, Network},
-    },
+    client::network::{After, Network, events::Flow},
+    engine::{Event, Wait},
     publish::{
-        message::Progress,
+        batch::Outbound,
+        entry::Progress,
+        message::Packet,
         outbox::{
-            network_side::{Beginning, Settled},
+            network_side::Taken,
             suspicion::{Ended, Verdict},
         },
     },
@@ -23,12 +21,15 @@ use crate::{
 /// The standard does not have SUBSCRIBE repeated, so that an unanswered one stays unanswered.
 const SUBACK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a socket may not take at once: it is watched on its way out.
+/// What a SUBACK may have to wait behind for long.
 pub(super) const LARGE: usize = 64 * 1024;
 
-/// On a connection that always has something to read, rumqttc may take a few wake-ups until it looks
-/// into its channel.
-const MOST_WAKE_UPS_FOR_A_BELL: u32 = 32;
+/// On a connection that always has something to read, an engine may take a few wake-ups until it sends
+/// what it carries.
+const MOST_WAITS_FOR_CARRIED: u32 = 32;
+
+/// A thread that always has something to send looks at its connection this often, at least.
+const LONGEST_SENDING: Duration = Duration::from_millis(50);
 
 impl Network {
     /// One connection, from CONNACK to its end.
@@ -36,7 +37,7 @@ impl Network {
         let since = Instant::now();
         self.begin(session_present);
         let ended = self.iterate(since);
-        let said_goodbye = ended.is_ok();
+        let is_disconnected = ended.is_ok();
         let lost = match ended {
             Err(cause) if !self.core.stop.is_raised() => Some(cause),
             _ => None,
@@ -50,7 +51,7 @@ impl Network {
             });
             self.core.counters.losses.increment();
         }
-        let verdict = self.hang_up(said_goodbye, lost.as_ref());
+        let verdict = self.teardown(is_disconnected, lost.as_ref());
         let Some(cause) = lost else {
             return After::Pause(Duration::ZERO..=Duration::ZERO);
         };
@@ -89,23 +90,11 @@ impl Network {
             false => self.dispatch.source().acks.forget_session(),
         }
         let mut subscriptions = self.core.subscriptions.lock();
-        let mut opening = subscriptions.connected(is_ours, self.core.max_packet_size);
+        let requests = subscriptions.connected(is_ours, self.core.max_packet_size);
         // Under the same lock: from here on `subscribe` sends its packets itself.
-        let Beginning {
-            repeats,
-            birth_id,
-            identifiers,
-            last_id,
-        } = self
-            .core
+        self.core
             .outbox
-            .connected(is_ours, self.birth.as_ref().map(|(_, qos)| *qos));
-        // What finds no free identifier goes through the outbox, which asks the window.
-        let rest = opening.split_off(identifiers.into());
-        self.link.begin(opening, repeats, birth_id, last_id);
-        for packet in rest {
-            self.core.outbox.control(packet);
-        }
+            .connected(is_ours, requests, self.birth.clone());
         self.core
             .status
             .set(ClientState::Connected { session_present });
@@ -117,84 +106,73 @@ impl Network {
         }
     }
 
-    /// The loop over `Connection::iter()`. `Ok` once DISCONNECT is written.
+    /// The loop: take and send, or park; handle what happened; hand it over. `Ok` once DISCONNECT is
+    /// written.
     fn iterate(&mut self, since: Instant) -> Result<(), Cause> {
-        let mut leaving = false;
-        let mut patience = MOST_WAKE_UPS_FOR_A_BELL;
-        let mut answers_by = self.answers_by()?;
+        let mut patience = MOST_WAITS_FOR_CARRIED;
+        let mut waited_at = since;
         loop {
-            if self.link.is_behind() {
+            if self.engine.is_behind() {
                 self.catch_up()?;
             }
             let mut wait = Wait {
-                until: answers_by,
-                flush: Flush::Large,
+                until: self.answers_by()?,
+                carries_little: false,
             };
+            let mut has_sent = false;
             if self.core.stop.is_raised() {
-                self.core.outbox.note(&mut self.progress);
-                if leaving || patience == 0 || !self.core.outbox.is_bell_out() {
-                    if self.leave(&mut leaving)? {
-                        return self.catch_up();
-                    }
-                } else {
-                    // It is older than all that waits, and it may be the DISCONNECT.
-                    patience -= 1;
+                self.core.outbox.apply(&mut self.progress);
+                if patience == 0 || !self.core.outbox.is_carrying() {
+                    return self.disconnect();
                 }
-            } else if !self.open()? {
-                self.core.outbox.note(&mut self.progress);
+                // It is older than all that waits, and it may be the DISCONNECT.
+                patience -= 1;
             } else {
-                let outbox = &self.core.outbox;
-                match outbox.settle(&mut self.progress, &mut self.batch) {
-                    Settled::Ready { bell, expires_at } => {
-                        wait.flush = match bell {
-                            None => Flush::Unknown,
-                            Some(bytes) if bytes > LARGE => Flush::Large,
-                            Some(_) => Flush::Small,
-                        };
-                        wait.until = [answers_by, expires_at].into_iter().flatten().min();
+                match self.take_or_park() {
+                    Taken::Batch => {
+                        self.send_batch()?;
+                        has_sent = true;
                     }
-                    Settled::Ping => {
-                        self.link.ping()?;
-                        continue;
+                    Taken::Parked { expires_at } => {
+                        wait.until = [wait.until, expires_at].into_iter().flatten().min();
                     }
-                    Settled::Repeat(repeat) => {
-                        let happened = self.link.repeat(repeat)?;
-                        self.note(happened)?;
+                    Taken::Carried { is_small } => wait.carries_little = is_small,
+                    Taken::NextId(id) => {
+                        self.engine.set_next_id(id);
                         continue;
                     }
                     // Closed between the two looks: the signal is raised now.
-                    Settled::Closed => continue,
-                    Settled::Finished => {
+                    Taken::Closed => continue,
+                    Taken::Finished => {
                         self.core.stop();
                         continue;
                     }
-                    Settled::Outgrown(growth) => {
-                        self.link.grow(growth);
-                        continue;
-                    }
-                    Settled::Born { packet_id } => {
-                        self.link.bear(packet_id);
-                        continue;
-                    }
                 }
             }
-            self.feed()?;
-            if let Some(first) = self.link.next(wait)? {
-                if self.note_all(first)? {
-                    return self.catch_up();
-                }
+            if has_sent && waited_at.elapsed() >= LONGEST_SENDING {
+                // Nothing that arrives is seen before the thread waits.
+                wait.until = Some(Instant::now());
             }
-            if self.link.is_behind() {
+            if !has_sent || wait.until.is_some_and(|until| until <= Instant::now()) {
+                if let Some(first) = self.engine.next(wait)? {
+                    if self.handle_all(first)? == Flow::Disconnected {
+                        return self.catch_up();
+                    }
+                }
+                waited_at = Instant::now();
+            }
+            if self.engine.is_behind() {
                 self.catch_up()?;
             }
             if !self.core.stop.is_raised() {
-                self.read_on()?;
+                self.drain_socket()?;
             }
             let (outbox, progress) = (&self.core.outbox, &mut self.progress);
             match self.dispatch.hand_over() {
-                0 => self.moments.for_publishes(outbox, progress),
+                0 if has_sent => self.brief_waits.for_publishes(outbox, progress),
+                0 => {}
                 acknowledged => {
-                    self.moments
+                    self.brief_waits
                         .for_acknowledgements(outbox, progress, acknowledged);
                 }
             }
@@ -202,24 +180,30 @@ impl Network {
             if self.outage.is_some() && self.is_stable(since) {
                 self.log_stable();
             }
-            answers_by = self.answers_by()?;
         }
+    }
+
+    fn take_or_park(&mut self) -> Taken {
+        let (room, next_id) = (self.engine.room(), self.engine.next_id());
+        self.core
+            .outbox
+            .take_or_park(&mut self.progress, &mut self.batch, room, next_id)
     }
 
     /// A large packet is on its way out: sends it piece by piece, beside what comes.
     fn catch_up(&mut self) -> Result<(), Cause> {
         let mut stopped_at = None;
-        while self.link.is_behind() {
+        while self.engine.is_behind() {
             if self.core.stop.is_raised() {
                 let since = *stopped_at.get_or_insert_with(Instant::now);
-                if since.elapsed() >= self.link.patience() {
+                if since.elapsed() >= self.engine.patience() {
                     return Err(Cause::WriteTimeout);
                 }
             }
-            if let Some(happened) = self.link.next(Wait::default())? {
-                self.note_all(happened)?;
+            if let Some(event) = self.engine.next(Wait::default())? {
+                self.handle_all(event)?;
             }
-            self.core.outbox.note(&mut self.progress);
+            self.core.outbox.apply(&mut self.progress);
             self.dispatch.hand_over();
             // What the broker has not got yet it can't have answered.
             self.core.subscriptions.lock().wait_anew();
@@ -237,110 +221,97 @@ impl Network {
             return Ok(Some(since + SUBACK_TIMEOUT));
         }
         // It may come behind a large packet.
-        if !self.link.moves() {
+        if !self.engine.moves() {
             return Err(Cause::SubackTimeout);
         }
         subscriptions.wait_anew();
         Ok(Some(Instant::now() + SUBACK_TIMEOUT))
     }
 
-    /// Sends the acknowledgements and changes of subscriptions that wait, then DISCONNECT. Says whether that is written; if
-    /// not, the next wake-up goes on.
-    fn leave(&mut self, leaving: &mut bool) -> Result<bool, Cause> {
-        if !*leaving {
-            *leaving = true;
-            self.core.outbox.take_controls(&mut self.batch);
-            self.feed()?;
-        }
-        let is_sent = self.link.disconnect()?;
-        self.core.outbox.note(&mut self.progress);
-        Ok(is_sent)
+    /// Sends the acknowledgements and changes of subscriptions that wait, then DISCONNECT.
+    fn disconnect(&mut self) -> Result<(), Cause> {
+        let room = self.engine.room();
+        self.core.outbox.take_controls(&mut self.batch, room);
+        self.batch.push_packet(Packet::Disconnect);
+        self.send_batch()?;
+        self.core.outbox.apply(&mut self.progress);
+        self.catch_up()
     }
 
-    /// Sends what the connection begins with. Says whether all of it is sent.
-    fn open(&mut self) -> Result<bool, Cause> {
-        let mut written = Vec::new();
-        let opened = self.link.open(&mut |happened| written.push(happened));
-        for happened in written {
-            self.note(happened)?;
-        }
-        opened
-    }
-
-    /// Gives what the outbox handed over to the encoder: the bell behind it flushes it.
-    fn feed(&mut self) -> Result<(), Cause> {
-        while let Some(item) = self.batch.feed() {
-            let written = self.link.feed(item);
-            let stub = self.batch.fed();
-            match (written, stub) {
-                (Ok(Happened::PublishWritten { packet_id }), Some(stub)) => {
-                    self.progress.push(Progress::Fed { packet_id, stub });
+    /// Sends what was taken from the outbox.
+    fn send_batch(&mut self) -> Result<(), Cause> {
+        while let Some(outbound) = self.batch.pop() {
+            let packet = match outbound {
+                Outbound::Packet(packet) => packet,
+                Outbound::Publish {
+                    packet_id,
+                    message,
+                    pending,
+                } => {
+                    // Noted before it is sent: it may be on the wire when sending fails.
+                    self.progress.push(match packet_id {
+                        0 => Progress::SentOnce(pending),
+                        _ => Progress::Sent {
+                            packet_id,
+                            message: Box::new(message.clone()),
+                            pending,
+                        },
+                    });
+                    Packet::Publish {
+                        packet_id,
+                        duplicate: false,
+                        message,
+                    }
                 }
-                (Ok(Happened::SubscribeWritten { packet_id }), _) => {
-                    self.progress.push(Progress::Used { packet_id });
-                    self.core.subscriptions.lock().written(packet_id);
+            };
+            match &packet {
+                Packet::Subscribe { packet_id, .. } => {
+                    self.core.subscriptions.lock().written(*packet_id);
                 }
-                (Ok(Happened::UnsubscribeWritten { packet_id }), _) => {
-                    self.progress.push(Progress::Used { packet_id });
-                    self.core
-                        .subscriptions
-                        .lock()
-                        .unsubscribe_written(packet_id);
+                Packet::Unsubscribe { packet_id, .. } => {
+                    let mut subscriptions = self.core.subscriptions.lock();
+                    subscriptions.unsubscribe_written(*packet_id);
                 }
-                (Ok(_), _) => {}
-                (Err(Unfed { packet_id, cause }), stub) => {
-                    self.progress
-                        .extend(stub.map(|stub| Progress::Fed { packet_id, stub }));
-                    return Err(cause);
-                }
+                _ => {}
             }
+            self.engine.send(packet)?;
         }
-        Ok(())
+        self.engine.flush()
     }
 
     /// The connection is over: what came on it is delivered, what belonged to it is void, and
     /// what was still to be sent waits for the next one.
-    fn hang_up(&mut self, said_goodbye: bool, lost: Option<&Cause>) -> Verdict {
+    fn teardown(&mut self, is_disconnected: bool, lost: Option<&Cause>) -> Verdict {
         let ended = Ended {
             by_broker: matches!(lost, Some(Cause::Closed | Cause::Broken { .. })),
             is_asked: self.core.subscriptions.lock().is_asked(),
         };
-        let (link, progress) = (&mut self.link, &mut self.progress);
-        let source = Arc::clone(self.dispatch.source());
-        let dispatch = &mut self.dispatch;
-        let mut note = |happened| match happened {
-            Happened::Received(received) => {
-                // An offense ends a connection, and this one has ended.
-                let _ = dispatch.deliver(received);
-            }
-            // What the broker said counts, and so does what rumqttc took from its channel: the
-            // outbox has to know that it is not there any more.
-            Happened::Acknowledged { packet_id } => {
-                progress.push(Progress::Acknowledged { packet_id });
-            }
-            Happened::Released { packet_id } => progress.push(Progress::Released { packet_id }),
-            Happened::Completed { packet_id } => source.acks.completed(packet_id),
-            Happened::PublishWritten { packet_id } => {
-                progress.push(Progress::Written { packet_id });
-            }
-            // rumqttc's count has moved on.
-            Happened::SubscribeWritten { packet_id }
-            | Happened::UnsubscribeWritten { packet_id } => {
-                progress.push(Progress::Used { packet_id });
-            }
-            _ => {}
-        };
-        while let Some(happened) = link.buffered() {
-            note(happened);
+        while let Some(event) = self.engine.buffered() {
+            self.handle_late(event);
         }
-        if said_goodbye {
-            link.linger(note);
+        if is_disconnected {
+            let mut late = Vec::new();
+            self.engine.await_close(&mut |event| late.push(event));
+            late.into_iter().for_each(|event| self.handle_late(event));
         }
-        dispatch.hand_over();
-        source.acks.forget();
-        let link = &mut self.link;
+        self.dispatch.hand_over();
+        self.dispatch.source().acks.forget();
+        let engine = &mut self.engine;
         self.core
             .outbox
-            .disconnected(&mut self.progress, &mut self.batch, ended, || link.close())
+            .disconnected(&mut self.progress, &mut self.batch, ended, || {
+                engine.close()
+            })
+    }
+
+    /// An event that is found when the connection is over.
+    fn handle_late(&mut self, event: Event) {
+        match event {
+            Event::Received(received) => {
+                // A violation ends a connection, and this one has ended.
+                let _ = self.dispatch.deliver(received);
+            }
+            event => _ = self.apply(&event),
+        }
     }
 }

@@ -1,16 +1,12 @@
-//! What happened on a connection, and what follows from it: how much is read in one wake-up, and who is
-//! told of each event.
+//! What follows from each event of a connection.
 
 use crate::{
     client::{
-        link::Happened,
         network::{Network, connection::LARGE},
         subscriptions::Shortfall,
     },
-    publish::{
-        message::{Control, Progress},
-        outbox::BATCH_BYTES,
-    },
+    engine::{Carried, Event},
+    publish::{entry::Progress, message::Control},
     spec::{
         outbox::{OnLowered, RefusedSubscription},
         qos::QoS,
@@ -21,76 +17,47 @@ use crate::{
     },
 };
 
-/// rumqttc reads 9 packets for each run of its runtime. With so many events more, a flood costs little
-/// for each message, and nobody waits long for what the outbox has meanwhile.
-const MOST_READ_ON: usize = 144;
-
-/// Where all of them are messages of QoS 0, nobody waits for an answer: it may be more, so that waking a
-/// worker is worth it.
-const MOST_READ_ON_AT_QOS_0: usize = 512;
-
-/// Nor may they be more bytes: what a wake-up brings is handed over at its end.
-const MOST_BYTES_READ_ON: usize = 64 * 1024;
-
-// What rumqttc answers by itself meanwhile, 4 bytes for two events, may have to stay in the encoder, and a
-// batch of the outbox has to fit behind it.
-const _: () = assert!(MOST_READ_ON / 2 * 4 + BATCH_BYTES < 8 * 1024);
+/// How a connection goes on after an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    Continue,
+    /// Our DISCONNECT was sent.
+    Disconnected,
+}
 
 impl Network {
-    /// Takes note of an event, and of what rumqttc has buffered behind it. Says whether our
-    /// DISCONNECT was among them.
-    pub(super) fn note_all(&mut self, first: Happened) -> Result<bool, Cause> {
+    /// Handles an event, and what else happened in the same wake-up.
+    pub(super) fn handle_all(&mut self, first: Event) -> Result<Flow, Cause> {
         let mut next = Some(first);
-        while let Some(happened) = next {
-            if self.note(happened)? {
-                // Flushed with the DISCONNECT: what was fed before it has gone out.
-                self.core.outbox.note(&mut self.progress);
-                return Ok(true);
+        while let Some(event) = next {
+            if self.handle(event)? == Flow::Disconnected {
+                // What was sent before it has gone out with it.
+                self.core.outbox.apply(&mut self.progress);
+                return Ok(Flow::Disconnected);
             }
-            next = self.link.buffered();
+            next = self.engine.buffered();
         }
-        Ok(false)
+        Ok(Flow::Continue)
     }
 
-    /// Takes note of what has arrived meanwhile: with a flood, more packets than rumqttc reads for
-    /// each run of its runtime. Our DISCONNECT can't be among them.
-    pub(super) fn read_on(&mut self) -> Result<(), Cause> {
-        let read = self.note_arrived();
+    /// Handles what has arrived meanwhile: with a flood, more than one wake-up brings.
+    pub(super) fn drain_socket(&mut self) -> Result<(), Cause> {
+        let read = self.read_and_handle();
         // Also behind an error: what was answered counts as answered.
-        let answered = self.link.answer();
+        let answered = self.engine.end_read();
         read.and(answered)
     }
 
-    fn note_arrived(&mut self) -> Result<(), Cause> {
-        let (mut events, mut bytes, mut most) = (0, 0, MOST_READ_ON_AT_QOS_0);
-        while events < most && bytes < MOST_BYTES_READ_ON {
-            let Some(happened) = self.link.arrived()? else {
-                return Ok(());
-            };
-            match &happened {
-                Happened::Received(received) if received.packet_id == 0 => {
-                    bytes += received.content.len();
-                }
-                Happened::Received(received) => {
-                    bytes += received.content.len();
-                    most = MOST_READ_ON;
-                }
-                _ => most = MOST_READ_ON,
-            }
-            events += 1;
-            self.note(happened)?;
-        }
-        // rumqttc's answer to the last one: left there, it would be all that the next call returns.
-        while let Some(happened) = self.link.buffered() {
-            self.note(happened)?;
+    fn read_and_handle(&mut self) -> Result<(), Cause> {
+        while let Some(event) = self.engine.try_read()? {
+            self.handle(event)?;
         }
         Ok(())
     }
 
-    /// Takes note of one event. Says whether it was our DISCONNECT.
-    pub(super) fn note(&mut self, happened: Happened) -> Result<bool, Cause> {
-        match happened {
-            Happened::Received(received) => {
+    fn handle(&mut self, event: Event) -> Result<Flow, Cause> {
+        match event {
+            Event::Received(received) => {
                 if received.content.len() > LARGE {
                     // A SUBACK may have waited behind it.
                     self.core.subscriptions.lock().wait_anew();
@@ -99,41 +66,51 @@ impl Network {
                     .deliver(received)
                     .map_err(|offense| Cause::Protocol {
                         message: offense.to_string(),
-                    })?
+                    })?;
             }
-            Happened::Acknowledged { packet_id } => {
-                self.progress.push(Progress::Acknowledged { packet_id });
+            Event::Subscribed { packet_id, granted } => {
+                self.progress.push(Progress::Answered { packet_id });
+                self.subscribed(packet_id, &granted)?;
             }
-            Happened::Released { packet_id } => {
-                self.progress.push(Progress::Released { packet_id });
-            }
-            Happened::Completed { packet_id } => self.dispatch.source().acks.completed(packet_id),
-            Happened::PublishWritten { packet_id } => {
-                self.progress.push(Progress::Written { packet_id });
-            }
-            Happened::SubscribeWritten { packet_id } => {
-                self.progress.push(Progress::Used { packet_id });
-                self.progress.push(Progress::Heard);
-                self.core.subscriptions.lock().written(packet_id);
-            }
-            Happened::UnsubscribeWritten { packet_id } => {
-                self.progress.push(Progress::Used { packet_id });
-                self.progress.push(Progress::Heard);
-                self.core
-                    .subscriptions
-                    .lock()
-                    .unsubscribe_written(packet_id);
-            }
-            Happened::Unsubscribed { packet_id } => {
+            Event::Unsubscribed { packet_id } => {
+                self.progress.push(Progress::Answered { packet_id });
                 self.core.subscriptions.lock().unsubscribed(packet_id);
             }
-            Happened::AcknowledgementWritten => self.progress.push(Progress::Heard),
-            Happened::Subscribed { packet_id, granted } => self.subscribed(packet_id, &granted)?,
-            Happened::DisconnectWritten => return Ok(true),
-            Happened::PingAnswered => self.progress.push(Progress::PingAnswered),
-            Happened::Connected { .. } | Happened::Other => {}
+            event => return Ok(self.apply(&event)),
         }
-        Ok(false)
+        Ok(Flow::Continue)
+    }
+
+    /// What counts also when it is found behind the end of the connection.
+    pub(super) fn apply(&mut self, event: &Event) -> Flow {
+        match *event {
+            Event::Acknowledged { packet_id } => {
+                self.progress.push(Progress::Acknowledged { packet_id });
+            }
+            Event::Released { packet_id } => {
+                self.progress.push(Progress::Released { packet_id });
+            }
+            Event::Completed { packet_id } => self.dispatch.source().acks.completed(packet_id),
+            Event::PingAnswered => self.progress.push(Progress::PingAnswered),
+            Event::WakeSent(carried) => {
+                self.progress.push(Progress::WakeSent);
+                match carried {
+                    Carried::Subscribe { packet_id } => {
+                        self.core.subscriptions.lock().written(packet_id);
+                    }
+                    Carried::Unsubscribe { packet_id } => {
+                        self.core
+                            .subscriptions
+                            .lock()
+                            .unsubscribe_written(packet_id);
+                    }
+                    Carried::Disconnect => return Flow::Disconnected,
+                    Carried::Other => {}
+                }
+            }
+            Event::Received(_) | Event::Subscribed { .. } | Event::Unsubscribed { .. } => {}
+        }
+        Flow::Continue
     }
 
     fn subscribed(&mut self, packet_id: u16, granted: &[Option<QoS>]) -> Result<(), Cause> {

@@ -1,9 +1,9 @@
 //! The network thread of one client: connect, iterate, count, pause, and end with an outcome.
 //!
-//! It blocks on nothing but rumqttc's `Connection::iter().next()` (or its twin with a timer,
-//! `recv_timeout`, where there is a deadline), a name look-up, the user's credentials function or
-//! password file, a pause that the stop signal ends, a moment of 200 µs at most for what is about to
-//! be sent, and, after DISCONNECT, the broker's closing of the connection for 100 ms at most.
+//! It blocks on nothing but its engine ([`Engine::connect`] and [`Engine::next`]), a name look-up, the user's
+//! credentials function or password file, a pause that the stop signal ends, a wait of 200 µs at most for
+//! what is about to be sent, and, after DISCONNECT, the broker's closing of the connection for 100 ms at
+//! most.
 
 mod connection;
 mod events;
@@ -17,21 +17,17 @@ use std::{
 };
 
 use crate::{
-    client::{
-        brokers::Brokers,
-        handle::Core,
-        link::{Happened, Link},
-        network::outage::Outage,
-    },
+    client::{brokers::Brokers, handle::Core, network::outage::Outage},
+    engine::Engine,
     publish::{
-        batch::Batch,
-        message::Progress,
-        outbox::{moment::Moments, network_side::Backlog, suspicion::Ended},
+        batch::SendBatch,
+        entry::Progress,
+        message::Outgoing,
+        outbox::{moment::BriefWaits, suspicion::Ended},
     },
     receive::dispatch::Dispatch,
     spec::{
         outbox::RefusedSubscription,
-        qos::QoS,
         retry::{Attempts, Next},
     },
     supervise::{
@@ -42,19 +38,19 @@ use crate::{
 /// Everything a network thread has.
 pub(crate) struct Network {
     pub(crate) core: Arc<Core>,
-    pub(crate) link: Box<Link>,
+    pub(crate) engine: Box<dyn Engine>,
     pub(crate) dispatch: Dispatch,
     pub(crate) pacer: Option<Arc<Pacer>>,
     pub(crate) brokers: Brokers,
     pub(crate) attempts: Attempts,
     /// What was seen and the outbox does not know yet: told in one go for each wake-up.
     pub(crate) progress: Vec<Progress>,
-    /// What the outbox handed over to be fed to the encoder.
-    pub(crate) batch: Batch,
-    /// The topic and the quality of service of the birth message, if there is one.
-    pub(crate) birth: Option<(String, QoS)>,
+    /// What was taken from the outbox and is not sent.
+    pub(crate) batch: SendBatch,
+    /// What each connection begins with, if there is one.
+    pub(crate) birth: Option<Outgoing>,
     pub(crate) on_refused_subscription: RefusedSubscription,
-    pub(crate) moments: Moments,
+    pub(crate) brief_waits: BriefWaits,
     /// How the client ends, once it has been decided on a live connection.
     pub(crate) ending: Option<Outcome>,
     /// Told once, at the first CONNACK: where the schedules of pub functions begin.
@@ -128,7 +124,7 @@ impl Network {
         let (progress, batch) = (&mut self.progress, &mut self.batch);
         self.core
             .outbox
-            .disconnected(progress, batch, Ended::default(), Backlog::default);
+            .disconnected(progress, batch, Ended::default(), || false);
     }
 
     /// One attempt to connect. Says whether the broker had the session, or why it failed: `None` if
@@ -159,17 +155,13 @@ impl Network {
                 break;
             }
             self.brokers.trying(&hop);
-            self.link.aim(&address, hop.clone(), login.clone());
-            let happened = self.link.connect();
+            self.engine.set_target(&address, hop.clone(), login.clone());
+            let connected = self.engine.connect();
             if login.is_some() {
-                self.link.forget_login();
+                self.engine.forget_login();
             }
-            let cause = match happened {
-                Ok(Happened::Connected { session_present }) => return Ok(session_present),
-                // rumqttc's first event is CONNACK: older ones were taken at the loss.
-                Ok(_) => Cause::Protocol {
-                    message: "something else before CONNACK".to_owned(),
-                },
+            let cause = match connected {
+                Ok(session_present) => return Ok(session_present),
                 Err(cause) => cause,
             };
             self.brokers.failed(&hop, &cause);
@@ -180,7 +172,7 @@ impl Network {
                 break;
             }
         }
-        self.link.close();
+        self.engine.close();
         Err(last)
     }
 

@@ -21,7 +21,7 @@ impl Network {
     /// The cause that names the message on which the broker has closed, if it was one.
     pub(super) fn closed_on(&self, verdict: &Verdict) -> Option<Cause> {
         let ClosedOn { topic, times } = verdict.closed_on.as_ref()?;
-        let birth = self.birth.as_ref().map(|(topic, _)| topic);
+        let birth = self.birth.as_ref().map(|birth| &birth.topic);
         let topic = topic.as_ref().or(birth)?.clone();
         let times = *times;
         Some(Cause::ClosedOn { topic, times })

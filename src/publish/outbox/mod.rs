@@ -1,52 +1,50 @@
-//! All that a client is to send, under one lock, and the bell that wakes its network thread.
+//! All that a client is to send, under one lock, and what wakes its network thread.
 //!
-//! Nobody but the network thread writes to a connection. Whoever has something to send appends it
-//! here. If the network thread sleeps inside rumqttc, the front item is handed to rumqttc's own
-//! channel: that wakes the thread. This item is the *bell*. While a bell is out, others only
-//! append; when the network thread has seen the bell go out, it takes what has come meanwhile: it
-//! feeds all but the last item straight to the encoder, and the last one is the next bell, whose
-//! processing flushes them together.
+//! Only the network thread writes to a connection. Whoever has something to send appends it here and, if
+//! the network thread is parked inside its engine, wakes it. The network thread takes what may leave as
+//! one batch, encodes it, and flushes it with one system call; when nothing may leave, it parks. Taking
+//! and parking are one step under the lock ([`Outbox::take_or_park`]), so that an item is never left
+//! behind while the thread is parked and no wake-up is under way.
 //!
-//! The outbox also keeps the ledger: a message is in the queue, in the bell, in the network
-//! thread's hands, in flight, or in one of the ledger's buckets, and changes place under the lock.
+//! An engine that can't be woken without a packet to send carries the first one with the wake-up
+//! ([`Waker`]). Until that is sent nothing else is taken, so that order is kept.
+//!
+//! The outbox also keeps the ledger: a message is in the queue, carried, in the network thread's hands, in
+//! flight, or in one of the ledger's buckets, and changes place under the lock.
 
-mod books;
-mod locked;
+mod garbage;
+mod guard;
 pub(crate) mod moment;
 pub(crate) mod network_side;
 mod queue;
+mod state;
 pub(crate) mod suspicion;
+mod waker;
 
 use std::{collections::VecDeque, mem, time::Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+pub(crate) use waker::Waker;
+
 use crate::{
     publish::{
-        flight::Flight,
-        message::{Control, Item, Outgoing, Stub},
+        entry::Pending,
+        flight::Inflight,
+        message::{Control, Outgoing},
         outbox::{
-            books::{Books, Listener, Taking},
-            locked::{Locked, Spent},
+            garbage::Garbage,
+            guard::Guard,
             queue::Queue,
+            state::{Admission, Carried, NetworkThread, State},
             suspicion::Suspicion,
         },
         receipt::{Receipt, Slots},
-        window::Window,
+        window::PacketIds,
     },
     spec::outbox::{Offline, OutboxOverflow, OutboxSettings},
     supervise::ledger::{Ledger, Unpromised},
 };
-
-/// As many encoded bytes are handed over at once. rumqttc's encoder takes anything without
-/// waiting while it holds less than 8 KiB.
-pub(crate) const BATCH_BYTES: usize = 7_000;
-
-/// Hands one item to the connection and so wakes its thread. Never waits.
-pub(crate) trait Bell: Send {
-    /// Gives the item back if it was not taken.
-    fn ring(&self, item: Item) -> Result<(), Item>;
-}
 
 /// Why a message was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +64,7 @@ pub(crate) enum Patience {
 
 pub(crate) struct Outbox {
     settings: OutboxSettings,
-    inner: Mutex<Books>,
+    state: Mutex<State>,
     /// Room for a publish, or no use waiting for it.
     room: Condvar,
     /// Nothing is in progress any more, or no use waiting for it.
@@ -77,30 +75,30 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn new(settings: OutboxSettings) -> Self {
-        let window = Window::new(settings.window);
+        let ids = PacketIds::new(settings.window);
         Self {
             settings,
-            inner: Mutex::new(Books {
-                listener: Listener::Away,
-                taking: Taking::All,
+            state: Mutex::new(State {
+                network: NetworkThread::Offline,
+                admission: Admission::All,
                 finish_by: None,
-                opening: false,
                 unsettled: false,
-                bell: None,
-                bell_out: false,
+                waker: None,
+                carried: None,
                 awaited: 0,
-                ringing: None,
+                preamble: VecDeque::new(),
                 controls: VecDeque::new(),
-                publishes: Queue::default(),
+                queue: Queue::default(),
                 in_hand: 0,
-                flight: Flight::default(),
-                window,
+                is_sending: false,
+                inflight: Inflight::default(),
+                ids,
                 birth_due: None,
                 slots: Slots::default(),
                 ledger: Ledger::default(),
                 suspicion: Suspicion::default(),
                 unpromised: Unpromised::default(),
-                spent: Spent::default(),
+                garbage: Garbage::default(),
             }),
             room: Condvar::new(),
             drained: Condvar::new(),
@@ -114,30 +112,33 @@ impl Outbox {
         message: Outgoing,
         patience: Patience,
     ) -> Result<Receipt, (Outgoing, Refusal)> {
-        let mut inner = self.lock();
+        let mut state = self.lock();
         loop {
-            let is_closed = match inner.taking {
-                Taking::All => inner.listener == Listener::Gone,
-                Taking::WhileConnected => {
-                    matches!(inner.listener, Listener::Away | Listener::Gone)
+            let is_closed = match state.admission {
+                Admission::All => state.network == NetworkThread::Closed,
+                Admission::WhileConnected => {
+                    matches!(
+                        state.network,
+                        NetworkThread::Offline | NetworkThread::Closed
+                    )
                 }
-                Taking::Nothing => true,
+                Admission::Nothing => true,
             };
             if is_closed {
                 return Err((message, Refusal::Closed));
             }
-            if inner.listener == Listener::Away && self.settings.offline == Offline::Reject {
+            if state.network == NetworkThread::Offline && self.settings.offline == Offline::Reject {
                 return Err((message, Refusal::Offline));
             }
-            if inner.publishes.len() < self.settings.capacity {
+            if state.queue.len() < self.settings.capacity {
                 break;
             }
-            inner.expire(self.settings.max_age);
-            if inner.publishes.len() < self.settings.capacity {
+            state.expire(self.settings.max_age);
+            if state.queue.len() < self.settings.capacity {
                 break;
             }
             if self.settings.overflow == OutboxOverflow::DropOldest {
-                inner.drop_oldest(self.settings.capacity);
+                state.drop_oldest(self.settings.capacity);
                 break;
             }
             let Patience::Until(deadline) = patience else {
@@ -147,43 +148,32 @@ impl Outbox {
                 return Err((message, Refusal::Full));
             }
             // Nobody else may come by when the oldest message grows too old and makes room.
-            let expiry = self
-                .settings
-                .max_age
-                .and_then(|it| inner.publishes.expiry(it));
+            let expiry = self.settings.max_age.and_then(|it| state.queue.expiry(it));
             // The lock is given back, for how long nobody knows.
-            inner.spent.woken.wake();
+            state.garbage.woken.wake();
             match deadline.into_iter().chain(expiry).min() {
-                None => self.room.wait(&mut inner.books),
-                Some(first) => _ = self.room.wait_until(&mut inner.books, first),
+                None => self.room.wait(&mut state.state),
+                Some(first) => _ = self.room.wait_until(&mut state.state, first),
             }
         }
-        let slot = inner.slots.open();
+        let slot = state.slots.open();
         let receipt = Receipt::new(slot.clone());
-        inner.ledger.accepted += 1;
-        let stub = Stub {
+        state.ledger.accepted += 1;
+        let pending = Pending {
             slot,
             accepted_at: self.settings.max_age.map(|_| Instant::now()),
             was_sent: false,
-            copy: None,
         };
-        let copied = if inner.rings_at_once(message.qos) {
-            let stub = stub.with_copy_of(&message);
-            inner.ring(Item::Publish(message), Some(stub));
-            None
-        } else {
-            let copied = inner.publishes.push(message, stub);
-            if inner.awaited > 0 && inner.admits_next() {
-                self.end_moment(&mut inner);
-            }
-            self.ring_if_asleep(&mut inner);
-            copied
-        };
+        let copied = state.queue.push(message, pending);
+        if state.awaited > 0 && state.admits_next() {
+            self.end_brief_wait(&mut state);
+        }
+        self.wake_if_parked(&mut state);
         if self.settings.max_age.is_some() {
             // Several may have expired and made room at once.
             self.room.notify_all();
         }
-        drop(inner);
+        drop(state);
         drop(copied);
         Ok(receipt)
     }
@@ -195,42 +185,48 @@ impl Outbox {
 
     /// Takes control items. Says whether there is a connection that they can go to.
     pub(crate) fn controls(&self, controls: impl Iterator<Item = Control>) -> bool {
-        let mut inner = self.lock();
-        if matches!(inner.listener, Listener::Away | Listener::Gone) {
+        let mut state = self.lock();
+        if matches!(
+            state.network,
+            NetworkThread::Offline | NetworkThread::Closed
+        ) {
             return false;
         }
-        let before = inner.controls.len();
-        inner.controls.extend(controls);
-        if inner.awaited > 0 {
-            let mut new = inner.controls.range(before..);
+        let before = state.controls.len();
+        state.controls.extend(controls);
+        if state.awaited > 0 {
+            let mut new = state.controls.range(before..);
             let is_urgent = new.any(|control| !matches!(control, Control::Acknowledge { .. }));
-            if is_urgent || inner.controls.len() >= inner.awaited {
-                self.end_moment(&mut inner);
+            if is_urgent || state.controls.len() >= state.awaited {
+                self.end_brief_wait(&mut state);
             }
         }
-        self.ring_if_asleep(&mut inner);
+        self.wake_if_parked(&mut state);
         true
     }
 
     /// Whether there is a connection that control items can go to.
     pub(crate) fn is_connected(&self) -> bool {
-        let inner = self.lock();
-        !matches!(inner.listener, Listener::Away | Listener::Gone)
+        let state = self.lock();
+        !matches!(
+            state.network,
+            NetworkThread::Offline | NetworkThread::Closed
+        )
     }
 
     /// How many messages wait.
     pub(crate) fn len(&self) -> usize {
-        self.lock().publishes.len()
+        self.lock().queue.len()
     }
 
     /// What became of every message, at this moment.
     pub(crate) fn ledger(&self) -> Ledger {
-        let inner = self.lock();
+        let state = self.lock();
         Ledger {
             // Counted where the messages are, not derived from the other figures: one that got
             // lost on the way would show.
-            in_progress: inner.in_progress() as u64,
-            ..inner.ledger
+            in_progress: state.in_progress() as u64,
+            ..state.ledger
         }
     }
 
@@ -242,31 +238,34 @@ impl Outbox {
     /// The fleet stops: messages are only taken while there is a connection. One that were taken
     /// without would not be sent any more, and whoever waits for room would wait in vain.
     pub(crate) fn take_while_connected(&self) {
-        let mut inner = self.lock();
-        if inner.taking == Taking::All {
-            inner.taking = Taking::WhileConnected;
+        let mut state = self.lock();
+        if state.admission == Admission::All {
+            state.admission = Admission::WhileConnected;
         }
         self.room.notify_all();
     }
 
     /// No message is taken any more; what is here still goes out.
     pub(crate) fn drain(&self) {
-        self.lock().taking = Taking::Nothing;
+        self.lock().admission = Admission::Nothing;
         self.room.notify_all();
     }
 
     /// The client is stopped on its own: no message is taken any more, and the network thread sends
     /// what is here until then. Says whether there is nothing to send, or no connection.
     pub(crate) fn finish(&self, by: Option<Instant>) -> bool {
-        let mut inner = self.lock();
-        inner.taking = Taking::Nothing;
+        let mut state = self.lock();
+        state.admission = Admission::Nothing;
         self.room.notify_all();
-        let is_offline = matches!(inner.listener, Listener::Away | Listener::Gone);
-        if is_offline || inner.is_drained() || by.is_none() {
+        let is_offline = matches!(
+            state.network,
+            NetworkThread::Offline | NetworkThread::Closed
+        );
+        if is_offline || state.is_drained() || by.is_none() {
             return true;
         }
-        if inner.finish_by.is_none() {
-            inner.finish_by = by;
+        if state.finish_by.is_none() {
+            state.finish_by = by;
         }
         false
     }
@@ -274,19 +273,19 @@ impl Outbox {
     /// Waits until everything has gone out and ended, the client ends, or the deadline. Without a
     /// connection it waits only if that is asked for.
     pub(crate) fn wait_drained(&self, deadline: Option<Instant>, also_offline: bool) {
-        let mut inner = self.lock();
-        let is_over = |inner: &Books| match inner.listener {
-            Listener::Gone => true,
-            Listener::Away => inner.is_drained() || !also_offline,
-            Listener::Awake | Listener::Asleep => inner.is_drained(),
+        let mut state = self.lock();
+        let is_over = |state: &State| match state.network {
+            NetworkThread::Closed => true,
+            NetworkThread::Offline => state.is_drained() || !also_offline,
+            NetworkThread::Running | NetworkThread::Parked => state.is_drained(),
         };
-        while !is_over(&inner) {
+        while !is_over(&state) {
             match deadline {
-                None => self.drained.wait(&mut inner.books),
+                None => self.drained.wait(&mut state.state),
                 Some(deadline) => {
                     if self
                         .drained
-                        .wait_until(&mut inner.books, deadline)
+                        .wait_until(&mut state.state, deadline)
                         .timed_out()
                     {
                         return;
@@ -299,49 +298,61 @@ impl Outbox {
     /// No message is taken any more; who waits for room is released, and the network thread is
     /// woken so that it can disconnect. The caller has raised the client's stop signal before.
     pub(crate) fn close(&self) {
-        let mut inner = self.lock();
-        if inner.listener == Listener::Asleep {
-            inner.controls.push_front(Control::Disconnect);
-            self.ring_if_asleep(&mut inner);
+        let mut state = self.lock();
+        if state.network == NetworkThread::Parked {
+            state.controls.push_front(Control::Disconnect);
+            self.wake_if_parked(&mut state);
         }
-        if inner.listener == Listener::Away && !inner.unsettled {
+        if state.network == NetworkThread::Offline && !state.unsettled {
             // Nothing will be sent any more, and the network thread may be a long time coming: it
             // may hang in a name look-up. Nobody has to wait for a receipt until then.
-            inner.end_all();
+            state.end_all();
         }
-        inner.listener = Listener::Gone;
-        self.end_moment(&mut inner);
+        state.network = NetworkThread::Closed;
+        self.end_brief_wait(&mut state);
         self.room.notify_all();
         self.drained.notify_all();
     }
 
-    fn lock(&self) -> Locked<'_> {
-        Locked::new(self.inner.lock())
+    fn lock(&self) -> Guard<'_> {
+        Guard::new(self.state.lock())
     }
 
     /// The network thread has something to do: it need not look out for more.
-    fn end_moment(&self, inner: &mut Books) {
-        if mem::take(&mut inner.awaited) > 0 {
+    fn end_brief_wait(&self, state: &mut State) {
+        if mem::take(&mut state.awaited) > 0 {
             self.brought.notify_one();
         }
     }
 
-    fn ring_if_asleep(&self, inner: &mut Books) {
-        if inner.listener != Listener::Asleep {
+    fn wake_if_parked(&self, state: &mut State) {
+        if state.network != NetworkThread::Parked || !state.has_next() {
             return;
         }
-        if let Some((item, stub)) = inner.take(self.settings.max_age) {
-            let is_publish = stub.is_some();
-            inner.ring(item, stub);
+        let Some(waker) = state.waker.take() else {
+            return;
+        };
+        if waker.wake() {
+            state.network = NetworkThread::Running;
+        } else if let Some((packet, carried)) = state.take_one(self.settings.max_age) {
+            let is_publish = matches!(carried, Carried::Publish { .. });
+            state.carried = Some(carried);
+            match waker.wake_with(packet) {
+                Ok(()) => state.network = NetworkThread::Running,
+                // The engine has room for what it carries. If it refuses all the same, the item is put back,
+                // and the next packet or ping wakes the thread.
+                Err(packet) => state.refused(packet),
+            }
             if is_publish {
                 self.room.notify_one();
             }
         }
+        state.waker = Some(waker);
     }
 
-    /// Tells who waits for the end of everything.
-    fn told(&self, inner: &Books) {
-        if inner.taking == Taking::Nothing && inner.is_drained() {
+    /// Tells those that wait for the end of everything.
+    fn notify_drained(&self, state: &State) {
+        if state.admission == Admission::Nothing && state.is_drained() {
             self.drained.notify_all();
         }
     }

@@ -1,4 +1,4 @@
-//! The outbox against a made-up broker and rumqttc: whatever happens in whatever order, nothing is
+//! The outbox against a made-up broker and engine: whatever happens in whatever order, nothing is
 //! lost without a word, and each message ends as its receipt says.
 
 use std::{collections::HashSet, mem, sync::Arc, time::Duration};
@@ -7,18 +7,15 @@ use crossbeam_channel::Receiver;
 use proptest::prelude::*;
 
 use super::{
-    tests::{message, outbox, settings},
+    tests::{ROOM, message, outbox, settings},
     *,
 };
 use crate::{
     publish::{
-        batch::Batch,
-        flight::Repeat,
-        message::Progress,
-        outbox::{
-            network_side::{Backlog, Settled},
-            suspicion::Ended,
-        },
+        batch::{Outbound, SendBatch},
+        entry::Progress,
+        message::Packet,
+        outbox::{network_side::Taken, suspicion::Ended},
         receipt::{Delivery, FailedCause, ReceiptError},
     },
     spec::{outbox::Replay, qos::QoS},
@@ -26,11 +23,10 @@ use crate::{
 
 const WINDOW: u16 = 5;
 
-/// What the broker and rumqttc have of one client, and what they have seen.
+/// What the broker has of one client, and what it has seen.
 #[derive(Default)]
 struct Wire {
-    last_id: u16,
-    /// PUBLISH of QoS 1 and 2 that is not answered: what rumqttc gives back.
+    /// PUBLISH of QoS 1 and 2 that is not answered.
     unanswered: Vec<(u16, Outgoing)>,
     /// QoS 2 messages between PUBREC and PUBCOMP.
     released: Vec<(u16, usize)>,
@@ -38,16 +34,16 @@ struct Wire {
     first_sent: Vec<usize>,
     sent: HashSet<usize>,
     acknowledged: HashSet<usize>,
-    /// rumqttc panicked with these in its hands.
+    /// The engine panicked with these in its hands.
     dropped_in_panic: HashSet<usize>,
 }
 
 struct Model {
     outbox: Arc<Outbox>,
-    heard: Receiver<Item>,
+    carries: Receiver<Packet>,
     connected: bool,
     progress: Vec<Progress>,
-    batch: Batch,
+    batch: SendBatch,
     wire: Wire,
     offered: Vec<(Outgoing, Receipt)>,
     /// A stop has begun: messages are only taken with a connection.
@@ -88,8 +84,8 @@ impl Model {
         }
     }
 
-    /// rumqttc has a message: it is what it was when it was offered.
-    fn write(&mut self, message: Outgoing) -> u16 {
+    /// The broker gets a message: it is what it was when it was offered.
+    fn write(&mut self, packet_id: u16, duplicate: bool, message: Outgoing) {
         let offered = &self.offered[number(&message)].0;
         assert_eq!(message.payload, offered.payload);
         assert_eq!((message.qos, message.retain), (offered.qos, offered.retain));
@@ -98,52 +94,83 @@ impl Model {
         if is_first {
             wire.first_sent.push(number(&message));
         }
-        if message.qos == QoS::AtMostOnce {
+        assert!(!duplicate || !is_first, "a duplicate of what?");
+        assert_eq!(packet_id == 0, message.qos == QoS::AtMostOnce);
+        if packet_id == 0 {
             assert!(is_first, "QoS 0 is sent once");
-            return 0;
+            return;
         }
-        wire.last_id = wire.last_id % Window::first_ids(WINDOW) + 1;
-        let id = wire.last_id;
-        assert!(wire.unanswered.iter().all(|(its, _)| *its != id));
-        assert!(wire.released.iter().all(|(its, _)| *its != id));
+        assert!(wire.unanswered.iter().all(|(its, _)| *its != packet_id));
+        assert!(wire.released.iter().all(|(its, _)| *its != packet_id));
         assert!(wire.unanswered.len() + wire.released.len() < WINDOW.into());
-        wire.unanswered.push((id, message));
-        id
+        wire.unanswered.push((packet_id, message));
     }
 
-    /// One round of the network thread, which feeds at most so many items and then loses its
+    fn send(&mut self, packet: Packet) {
+        if let Packet::Publish {
+            packet_id,
+            duplicate,
+            message,
+        } = packet
+        {
+            self.write(packet_id, duplicate, message);
+        }
+    }
+
+    /// One round of the network thread, which sends at most so many packets and then loses its
     /// connection, or panics with the next one in its hands.
     fn turn(&mut self, most: usize, panics: bool) {
-        match self.heard.try_recv() {
-            Ok(Item::Publish(message)) => {
-                let packet_id = self.write(message);
-                self.progress.push(Progress::Written { packet_id });
-            }
-            Ok(Item::Control(_)) => self.progress.push(Progress::Heard),
-            Err(_) => {}
+        if let Ok(packet) = self.carries.try_recv() {
+            self.send(packet);
+            self.progress.push(Progress::WakeSent);
         }
-        let settled = self.outbox.settle(&mut self.progress, &mut self.batch);
-        if matches!(settled, Settled::Finished) {
+        let (progress, batch) = (&mut self.progress, &mut self.batch);
+        let taken = self.outbox.take_or_park(progress, batch, ROOM, None);
+        if taken == Taken::Finished {
             let is_drained = self.outbox.lock().is_drained();
             assert!(is_drained, "it had all the time in the world");
         }
         for _ in 0..most {
-            let Some(item) = self.batch.feed() else {
+            let Some(outbound) = self.batch.pop() else {
                 return;
             };
-            let stub = self.batch.fed();
-            if let (Item::Publish(message), Some(stub)) = (item, stub) {
-                let packet_id = self.write(message);
-                self.progress.push(Progress::Fed { packet_id, stub });
-            }
+            let packet = self.note(outbound);
+            self.send(packet);
         }
         if panics {
-            if let Some(Item::Publish(message)) = self.batch.feed() {
-                self.wire.dropped_in_panic.insert(number(&message));
+            if let Some(outbound) = self.batch.pop() {
+                if let Packet::Publish { message, .. } = self.note(outbound) {
+                    self.wire.dropped_in_panic.insert(number(&message));
+                }
             }
             self.lose();
         } else if !self.batch.is_empty() {
             self.lose();
+        }
+    }
+
+    /// What the network thread notes before it sends.
+    fn note(&mut self, outbound: Outbound) -> Packet {
+        let (packet_id, message, pending) = match outbound {
+            Outbound::Packet(packet) => return packet,
+            Outbound::Publish {
+                packet_id,
+                message,
+                pending,
+            } => (packet_id, message, pending),
+        };
+        self.progress.push(match packet_id {
+            0 => Progress::SentOnce(pending),
+            _ => Progress::Sent {
+                packet_id,
+                message: Box::new(message.clone()),
+                pending,
+            },
+        });
+        Packet::Publish {
+            packet_id,
+            duplicate: false,
+            message,
         }
     }
 
@@ -171,18 +198,31 @@ impl Model {
 
     fn connect(&mut self, session_present: bool) {
         self.connected = true;
-        let repeats = self.outbox.connected(session_present, None).repeats;
+        self.outbox.connected(session_present, [], None);
         let mut released = mem::take(&mut self.wire.released);
-        for repeat in repeats {
-            match repeat {
-                Repeat::Publish { packet_id, message } => {
+        // What is repeated comes first. A network thread may lose its connection meanwhile; here it is all
+        // sent before anything else happens.
+        let preamble: Vec<_> = self.outbox.lock().preamble.drain(..).collect();
+        for packet in preamble {
+            match packet {
+                Packet::Publish {
+                    packet_id,
+                    duplicate,
+                    message,
+                } => {
                     assert_eq!(message.payload, self.offered[number(&message)].0.payload);
+                    assert!(duplicate || self.wire.dropped_in_panic.contains(&number(&message)));
+                    self.wire.dropped_in_panic.remove(&number(&message));
+                    if self.wire.sent.insert(number(&message)) {
+                        self.wire.first_sent.push(number(&message));
+                    }
                     self.wire.unanswered.push((packet_id, message));
                 }
-                Repeat::Release { packet_id } => {
+                Packet::Release { packet_id } => {
                     let at = released.iter().position(|(id, _)| *id == packet_id);
                     self.wire.released.push(released.remove(at.unwrap()));
                 }
+                packet => panic!("{packet:?}"),
             }
         }
         assert!(
@@ -193,17 +233,12 @@ impl Model {
 
     fn lose(&mut self) {
         self.connected = false;
-        let (heard, wire) = (&self.heard, &mut self.wire);
-        let close = || Backlog {
-            unwritten: match heard.try_recv() {
-                Ok(Item::Publish(message)) => Some(message),
-                _ => None,
-            },
-            unacknowledged: mem::take(&mut wire.unanswered),
-        };
+        let carries = &self.carries;
+        let close = || matches!(carries.try_recv(), Ok(Packet::Publish { .. }));
         let (progress, batch) = (&mut self.progress, &mut self.batch);
         self.outbox
             .disconnected(progress, batch, Ended::default(), close);
+        self.wire.unanswered.clear();
         assert!(self.batch.is_empty() && self.progress.is_empty());
     }
 
@@ -241,7 +276,7 @@ impl Model {
     }
 
     fn check(&self) {
-        assert!(!self.outbox.lock().is_stuck(), "the bell was lost");
+        assert!(!self.outbox.lock().is_stuck(), "a wake-up was lost");
         let ledger = self.outbox.ledger();
         assert!(ledger.balances(), "{ledger:?}");
         assert_eq!(ledger.accepted, self.offered.len() as u64);
@@ -262,12 +297,14 @@ impl Model {
                 Ok(Delivery::Acknowledged) => is_acknowledged,
                 Ok(Delivery::Sent) => is_qos0 && is_sent,
                 Err(ReceiptError::Failed(FailedCause::ConnectionLost)) => {
-                    in_panic || is_qos0 && is_sent
+                    is_qos0 && (in_panic || is_sent)
                 }
                 Err(ReceiptError::Failed(FailedCause::SessionLost)) => {
-                    is_lost && settings.replay == Replay::OnlyWithSession
+                    (is_lost || in_panic) && settings.replay == Replay::OnlyWithSession
                 }
-                Err(ReceiptError::Failed(FailedCause::NotAcknowledged)) => is_lost,
+                Err(ReceiptError::Failed(FailedCause::NotAcknowledged)) => {
+                    is_lost || in_panic && !is_qos0
+                }
                 Err(ReceiptError::Unsent) => !is_sent,
                 Err(ReceiptError::Dropped) => {
                     !is_sent && settings.overflow == OutboxOverflow::DropOldest
@@ -297,13 +334,13 @@ proptest! {
             replay: if replays { Replay::Always } else { Replay::OnlyWithSession },
             ..settings(20, WINDOW)
         };
-        let (outbox, heard) = outbox(settings.clone());
+        let (outbox, carries) = outbox(settings.clone());
         let mut model = Model {
             outbox,
-            heard,
+            carries,
             connected: false,
             progress: Vec::new(),
-            batch: Batch::default(),
+            batch: SendBatch::default(),
             wire: Wire::default(),
             offered: Vec::new(),
             stopping: false,
@@ -323,7 +360,7 @@ proptest! {
                     model.outbox.control(Control::Acknowledge { packet_id, qos });
                 }
                 9 if model.connected => {
-                    model.outbox.note(&mut model.progress);
+                    model.outbox.apply(&mut model.progress);
                     let no_time = Duration::ZERO;
                     model.outbox.wait_until_brought(no_time, no_time, |_| Some(n + 1));
                 }

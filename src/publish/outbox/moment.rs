@@ -1,5 +1,5 @@
-//! The moments for which the network thread waits outside of rumqttc: going to sleep inside it and
-//! being woken again takes longer than what is about to be sent takes to come.
+//! Short waits before the network thread parks: waking it again costs more than waiting for what is about
+//! to come.
 
 use std::{
     thread,
@@ -8,10 +8,10 @@ use std::{
 
 use crate::{
     publish::{
-        message::Progress,
+        entry::Progress,
         outbox::{
             Outbox,
-            books::{Books, Listener},
+            state::{NetworkThread, State},
         },
     },
     supervise::backoff::Backoff,
@@ -24,25 +24,25 @@ const FOR_ACKNOWLEDGEMENTS: Duration = Duration::from_micros(200);
 /// do.
 const GIVING_WAY: Duration = Duration::from_micros(50);
 
-/// So many acknowledgements that leave together are worth a call of the system.
+/// Enough acknowledgements to justify a system call.
 const WORTH_A_WRITE: usize = 32;
 
 /// How long is waited for the next publish, giving way to other threads all the time.
 const FOR_PUBLISHES: Duration = Duration::from_micros(100);
 
-/// Where a moment is in vain it is left out for longer and longer.
+/// A wait that brought nothing is skipped exponentially more often.
 #[derive(Debug, Default)]
-pub(crate) struct Moments {
+pub(crate) struct BriefWaits {
     for_acknowledgements: Backoff,
     for_publishes: Backoff,
 }
 
-impl Moments {
-    /// Messages were handed over that will be acknowledged. Quick handlers are done within a
-    /// moment, and their acknowledgements leave together. Half of many is enough, so that the broker
-    /// sends while the rest is handled. Otherwise the first one is the bell and leaves alone, and a
-    /// broker with a small window answers it with a single message. Whatever else may be sent ends
-    /// the moment.
+impl BriefWaits {
+    /// Messages were handed over that will be acknowledged. Quick handlers are done within the wait, and
+    /// their acknowledgements leave together. Half of many is enough, so that the broker sends while the
+    /// rest is handled. Without it the first acknowledgement would wake this thread and leave alone, and a
+    /// broker with a small window would answer it with a single message. Whatever else may be sent ends the
+    /// wait.
     pub(crate) fn for_acknowledgements(
         &mut self,
         outbox: &Outbox,
@@ -52,29 +52,26 @@ impl Moments {
         let enough = handed_over.min(WORTH_A_WRITE.max(handed_over / 2));
         self.for_acknowledgements.attempt(|| {
             // It may have made room for what waits, and a handler may wait for it.
-            outbox.note(progress);
-            outbox.wait_until_brought(GIVING_WAY, FOR_ACKNOWLEDGEMENTS, |inner| {
-                let is_here = inner.controls.len() >= enough || inner.admits_next();
+            outbox.apply(progress);
+            outbox.wait_until_brought(GIVING_WAY, FOR_ACKNOWLEDGEMENTS, |state| {
+                let is_here = state.controls.len() >= enough || state.admits_next();
                 (!is_here).then_some(enough)
             })
         });
     }
 
-    /// A publish has gone out, and none waits. Who publishes through many clients in turn wakes one
-    /// after the other for a single message, and each takes the processor from those who publish:
-    /// giving it back first, a thread finds several messages at once, and nobody has to ring.
+    /// Publishes have gone out, and none waits. A program that publishes through many clients in turn wakes
+    /// one thread after the other for a single message, and each takes the processor from those that
+    /// publish: giving it back first, a thread finds several messages at once, and nobody has to wake it.
     pub(crate) fn for_publishes(&mut self, outbox: &Outbox, progress: &mut Vec<Progress>) {
-        let mut latest = progress.iter().rev();
-        if latest.any(|step| matches!(step, Progress::Written { .. })) {
-            self.for_publishes.attempt(|| {
-                // Whoever waits for what has been written need not wait for this.
-                outbox.note(progress);
-                outbox.wait_until_brought(FOR_PUBLISHES, FOR_PUBLISHES, |inner| {
-                    let is_idle = inner.publishes.is_empty() && inner.controls.is_empty();
-                    is_idle.then_some(1)
-                })
-            });
-        }
+        self.for_publishes.attempt(|| {
+            // Whoever waits for what has been written need not wait for this.
+            outbox.apply(progress);
+            outbox.wait_until_brought(FOR_PUBLISHES, FOR_PUBLISHES, |state| {
+                let is_idle = state.queue.is_empty() && state.controls.is_empty();
+                is_idle.then_some(1)
+            })
+        });
     }
 }
 
@@ -85,36 +82,36 @@ impl Outbox {
         &self,
         giving_way: Duration,
         at_most: Duration,
-        awaited: impl FnOnce(&Books) -> Option<usize>,
+        awaited: impl FnOnce(&State) -> Option<usize>,
     ) -> bool {
         let begun = Instant::now();
         {
-            let mut inner = self.lock();
-            // With a bell out the thread does not sleep, and what is closed has nothing more to come.
-            let is_over = inner.bell_out || inner.listener == Listener::Gone;
-            let Some(controls) = awaited(&inner).filter(|_| !is_over) else {
+            let mut state = self.lock();
+            // With something to carry the thread does not park, and what is closed has nothing more to come.
+            let is_over = state.carried.is_some() || state.network == NetworkThread::Closed;
+            let Some(controls) = awaited(&state).filter(|_| !is_over) else {
                 return true;
             };
-            inner.awaited = controls;
-            if inner.listener == Listener::Asleep {
-                // A packet has woken this thread: nobody has to ring. It settles before it sleeps.
-                inner.listener = Listener::Awake;
+            state.awaited = controls;
+            if state.network == NetworkThread::Parked {
+                // A packet has woken this thread: nobody else has to. It looks here before it parks.
+                state.network = NetworkThread::Running;
             }
         }
         loop {
-            let mut inner = self.lock();
+            let mut state = self.lock();
             // Whoever brings it takes the number away.
-            let is_over = inner.awaited == 0;
+            let is_over = state.awaited == 0;
             if is_over || begun.elapsed() >= at_most {
-                inner.awaited = 0;
+                state.awaited = 0;
                 return is_over;
             }
             if begun.elapsed() >= giving_way {
                 let left = at_most.saturating_sub(begun.elapsed());
-                let _ = self.brought.wait_for(&mut inner.books, left);
+                let _ = self.brought.wait_for(&mut state.state, left);
                 continue;
             }
-            drop(inner);
+            drop(state);
             thread::yield_now();
         }
     }

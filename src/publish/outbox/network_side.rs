@@ -4,129 +4,129 @@ use std::time::Instant;
 
 use crate::{
     publish::{
-        batch::Batch,
-        flight::Repeat,
-        message::{Outgoing, Progress},
+        batch::SendBatch,
+        entry::Progress,
+        message::{Control, Outgoing},
         outbox::{
-            BATCH_BYTES, Bell, Outbox,
-            books::Listener,
-            suspicion::{Ended, Suspicion, Turn, Verdict},
+            Outbox, Waker,
+            state::NetworkThread,
+            suspicion::{Ended, Suspicion, Verdict},
         },
         receipt::Fate,
-        window::Growth,
     },
-    spec::qos::QoS,
     supervise::stop::deadline_after,
 };
 
+/// What `take_or_park` has come to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// The batch is to be sent, and then this is to be called again.
+    Batch,
+    /// The thread is parked: whatever comes from now on wakes it.
+    Parked {
+        /// When the first message that waits is too old.
+        expires_at: Option<Instant>,
+    },
+    /// The engine has something to send that was to wake it, and the thread need not take anything
+    /// before that is sent.
+    Carried {
+        /// It has a few kilobytes at most.
+        is_small: bool,
+    },
+    /// Nothing is taken and nobody is parked: first the engine has to prepare for this identifier.
+    NextId(u16),
+    /// The outbox is closed.
+    Closed,
+    /// The client was stopped on its own, and has sent what it had, or its time for that is over.
+    Finished,
+}
+
 impl Outbox {
-    /// The network thread has built its connection's client.
-    pub(crate) fn attach(&self, bell: Box<dyn Bell>) {
-        self.lock().bell = Some(bell);
+    /// The network thread has built its engine.
+    pub(crate) fn attach(&self, waker: Box<dyn Waker>) {
+        self.lock().waker = Some(waker);
     }
 
-    /// There is a connection, and the network thread is awake on it. Returns what it may begin
-    /// with; without a session nothing is repeated, and what was unacknowledged goes to the front
-    /// of the queue as new, or ends, as the settings say.
-    pub(crate) fn connected(&self, session_present: bool, birth: Option<QoS>) -> Beginning {
-        let mut inner = self.lock();
-        if inner.listener == Listener::Away {
-            inner.listener = Listener::Awake;
+    /// There is a connection, and the network thread runs on it. It begins with these requests, the birth
+    /// message, and what it repeats of the last one; without a session nothing is repeated, and what was
+    /// unacknowledged goes to the front of the queue as new, or ends, as the settings say.
+    pub(crate) fn connected(
+        &self,
+        session_present: bool,
+        requests: impl IntoIterator<Item = Control>,
+        birth: Option<Outgoing>,
+    ) {
+        let mut state = self.lock();
+        if state.network == NetworkThread::Offline {
+            state.network = NetworkThread::Running;
         }
-        inner.opening = true;
-        inner.suspicion.connected();
+        state.suspicion.connected();
         let mut repeats = Vec::new();
         if session_present {
-            let (again, lost) = match inner.suspicion.is_careful {
-                true => inner.flight.hold(),
-                false => inner.flight.repeats(),
+            repeats = match state.suspicion.is_careful() {
+                true => state.inflight.hold(),
+                false => state.inflight.repeats(),
             };
-            repeats = again;
-            for flying in lost {
-                inner.window.acknowledged(flying.packet_id);
-                inner.end_flying(flying, Fate::ConnectionLost);
-            }
         } else {
-            inner.session_lost(self.settings.replay);
+            state.session_lost(self.settings.replay);
         }
-        inner.birth_due = birth;
-        let birth_id = inner.take_birth();
-        self.told(&inner);
-        Beginning {
-            repeats,
-            birth_id,
-            identifiers: inner.window.room(),
-            last_id: inner.window.last(),
+        state.preamble.clear();
+        for request in requests {
+            match state.ids.take_request() {
+                Some(id) => state.preamble.push_back(request.into_packet(id)),
+                None => state.controls.push_back(request),
+            }
         }
+        state.birth_due = birth;
+        if let Some(birth) = state.take_birth() {
+            state.preamble.push_back(birth);
+        }
+        state.preamble.extend(repeats);
+        self.notify_drained(&state);
     }
 
-    /// The connection is lost, before anybody is told: nothing rings from here on, and what does
+    /// The connection is lost, before anybody is told: nothing wakes the thread from here on, and what does
     /// not wait for a connection is refused.
     pub(crate) fn lost(&self) {
-        let mut inner = self.lock();
-        if inner.listener != Listener::Gone {
-            inner.listener = Listener::Away;
+        let mut state = self.lock();
+        if state.network != NetworkThread::Closed {
+            state.network = NetworkThread::Offline;
         }
-        inner.unsettled = true;
+        state.unsettled = true;
         self.room.notify_all();
         // A stop does not wait for a client that has no connection.
         self.drained.notify_all();
     }
 
-    /// The connection is lost, and the network thread has given back what it did not feed and
-    /// what rumqttc had: the bell if it was not written (`unwritten`), and what was not
-    /// acknowledged, by identifier. Acknowledgements and subscriptions belonged to the
-    /// connection; messages stay.
+    /// The connection is lost, and the network thread gives back what it did not send. `close` closes the
+    /// engine's connection, and says whether what it carried comes back unsent. Acknowledgements and
+    /// subscriptions belonged to the connection; messages stay.
     pub(crate) fn disconnected(
         &self,
         progress: &mut Vec<Progress>,
-        unfed: &mut Batch,
+        unsent: &mut SendBatch,
         ended: Ended,
-        close: impl FnOnce() -> Backlog,
+        close: impl FnOnce() -> bool,
     ) -> Verdict {
-        // No bell rings from here on, so that one that is out comes back with the backlog.
+        // Nothing wakes the engine from here on, so that what it carries comes back.
         {
-            let mut inner = self.lock();
-            if inner.listener != Listener::Gone {
-                inner.listener = Listener::Away;
+            let mut state = self.lock();
+            if state.network != NetworkThread::Closed {
+                state.network = NetworkThread::Offline;
             }
-            inner.unsettled = true;
-            inner.opening = false;
-            inner.bell_out = false;
-            inner.controls.clear();
+            state.unsettled = true;
+            state.preamble.clear();
+            state.controls.clear();
         }
-        let backlog = close();
-        let mut inner = self.lock();
+        let wake_unsent = close();
+        let mut state = self.lock();
         for step in progress.drain(..) {
-            inner.apply(step, Fate::ConnectionLost);
+            state.apply(step, Fate::ConnectionLost);
         }
-        for (packet_id, message) in backlog.unacknowledged {
-            inner.flight.returned(packet_id, message);
-        }
-        let verdict = inner.ended(ended, self.settings.max_closes);
-        for packet_id in inner.flight.forget_births() {
-            inner.window.acknowledged(packet_id);
-        }
-        if let Some(stub) = inner.ringing.take() {
-            match backlog.unwritten {
-                Some(message) => inner.put_back(message, stub),
-                // It was written, so far as rumqttc knows, and rumqttc keeps no QoS 0 message.
-                None => inner.end_stub(stub, Fate::ConnectionLost),
-            }
-        }
-        for (message, stub) in unfed.take_unfed().into_iter().rev() {
-            inner.in_hand -= 1;
-            inner.put_back(message, stub);
-        }
-        // rumqttc panicked with the message in its hands.
-        if let Some(stub) = unfed.fed() {
-            inner.in_hand -= 1;
-            inner.end_stub(stub, Fate::ConnectionLost);
-        }
-        inner.unsettled = false;
-        self.told(&inner);
+        let verdict = state.disconnected(unsent, wake_unsent, ended, self.settings.max_closes);
+        self.notify_drained(&state);
         self.drained.notify_all();
-        // Who waits for room may be refused now, being offline.
+        // Whoever waits for room may be refused now, being offline.
         self.room.notify_all();
         verdict
     }
@@ -136,82 +136,72 @@ impl Outbox {
         self.lock().suspicion = Suspicion::default();
     }
 
-    /// Takes note of what the network thread has seen.
-    pub(crate) fn note(&self, progress: &mut Vec<Progress>) {
+    /// Applies what the network thread has seen.
+    pub(crate) fn apply(&self, progress: &mut Vec<Progress>) {
         if progress.is_empty() {
             return;
         }
-        let mut inner = self.lock();
+        let mut state = self.lock();
         for step in progress.drain(..) {
-            inner.apply(step, Fate::Sent);
+            state.apply(step, Fate::Sent);
         }
-        self.told(&inner);
+        self.notify_drained(&state);
     }
 
-    /// The network thread is about to sleep: take note of what it has seen, hand over what waits
-    /// (all but the last to be fed to the encoder, the last as the bell), or note that it sleeps.
-    pub(crate) fn settle(&self, progress: &mut Vec<Progress>, batch: &mut Batch) -> Settled {
-        let mut inner = self.lock();
+    /// Applies what the network thread has seen, and takes what may leave: up to `most_bytes` and one packet
+    /// more. If there is nothing, the thread is parked. `next_id` is the identifier that the engine would
+    /// give to a packet that it carries.
+    pub(crate) fn take_or_park(
+        &self,
+        progress: &mut Vec<Progress>,
+        batch: &mut SendBatch,
+        most_bytes: usize,
+        next_id: Option<u16>,
+    ) -> Taken {
+        let mut state = self.lock();
         for step in progress.drain(..) {
-            inner.apply(step, Fate::Sent);
+            state.apply(step, Fate::Sent);
         }
-        if inner.listener == Listener::Gone {
-            self.told(&inner);
-            return Settled::Closed;
+        state.is_sending = false;
+        if state.network == NetworkThread::Closed {
+            self.notify_drained(&state);
+            return Taken::Closed;
         }
-        inner.opening = false;
-        if let Some(finish_by) = inner.finish_by {
-            if inner.is_drained() || Instant::now() >= finish_by {
-                return Settled::Finished;
+        if let Some(finish_by) = state.finish_by {
+            if state.is_drained() || Instant::now() >= finish_by {
+                return Taken::Finished;
             }
         }
-        if inner.bell_out {
-            self.told(&inner);
-            return Settled::Ready {
-                bell: Some(usize::MAX),
-                expires_at: None,
-            };
+        if let Some(carried) = &state.carried {
+            let is_small = carried.is_small();
+            return Taken::Carried { is_small };
         }
-        // Here rumqttc has taken note of everything that was handed over, and so has the window.
-        if let Some(growth) = inner.window.grow() {
-            return Settled::Outgrown(growth);
-        }
-        if let Some(packet_id) = inner.take_birth() {
-            return Settled::Born { packet_id };
-        }
-        match inner.turn() {
-            Turn::Free | Turn::Alone => {}
-            Turn::Ping => {
-                inner.suspicion.pinged();
-                return Settled::Ping;
-            }
-            Turn::Repeat(repeat) => return Settled::Repeat(repeat),
-        }
-        let waiting = inner.publishes.len();
-        inner.take_batch(self.settings.max_age, BATCH_BYTES, batch);
-        // What is fed has to fit; the bell may have any size, being last.
-        let bell = batch.pop_last().map(|(item, stub)| {
-            let bytes = item.size();
-            inner.in_hand -= usize::from(stub.is_some());
-            inner.ring(item, stub);
-            bytes
-        });
-        if bell.is_none() {
-            inner.listener = Listener::Asleep;
-        }
-        let expires_at = inner.expires_at(self.settings.max_age);
-        if inner.publishes.len() < waiting {
+        let waiting = state.queue.len();
+        state.take_batch(self.settings.max_age, most_bytes, batch);
+        if state.queue.len() < waiting {
             self.room.notify_all();
         }
         // After the last messages have expired, too.
-        self.told(&inner);
-        Settled::Ready { bell, expires_at }
+        self.notify_drained(&state);
+        if !batch.is_empty() {
+            return Taken::Batch;
+        }
+        let prepared = next_id.or(state.ids.next());
+        match state.ids.next() {
+            Some(next) if prepared != Some(next) => Taken::NextId(next),
+            _ => {
+                state.network = NetworkThread::Parked;
+                Taken::Parked {
+                    expires_at: state.expires_at(self.settings.max_age),
+                }
+            }
+        }
     }
 
     /// What a network thread that is about to disconnect sends before: the acknowledgements,
-    /// SUBSCRIBEs and UNSUBSCRIBEs that wait, as many as can't make the encoder wait.
-    pub(crate) fn take_controls(&self, batch: &mut Batch) {
-        self.lock().take_controls(BATCH_BYTES, batch);
+    /// SUBSCRIBEs and UNSUBSCRIBEs that wait, up to so many bytes.
+    pub(crate) fn take_controls(&self, batch: &mut SendBatch, most_bytes: usize) {
+        self.lock().take_controls(most_bytes, batch);
     }
 
     /// Whether the client was stopped on its own and is sending what it had.
@@ -219,77 +209,27 @@ impl Outbox {
         self.lock().finish_by.is_some()
     }
 
-    /// Whether an item is in rumqttc's channel.
-    pub(crate) fn is_bell_out(&self) -> bool {
-        self.lock().bell_out
+    /// Whether the engine carries something that is not sent yet.
+    pub(crate) fn is_carrying(&self) -> bool {
+        self.lock().carried.is_some()
     }
 
     /// The client has ended: every message that is left ends with it.
     pub(crate) fn end(&self) {
         self.close();
-        let mut inner = self.lock();
-        inner.bell = None;
-        inner.end_all();
+        let mut state = self.lock();
+        state.waker = None;
+        state.end_all();
     }
 
     /// Ends messages that are too old, for as long as there is no connection to do so. Says when to do
     /// that again.
     pub(crate) fn expire(&self) -> Option<Instant> {
-        let mut inner = self.lock();
-        inner.expire(self.settings.max_age);
-        let next = self
-            .settings
-            .max_age
-            .and_then(|it| inner.publishes.expiry(it));
+        let mut state = self.lock();
+        state.expire(self.settings.max_age);
+        let next = self.settings.max_age.and_then(|it| state.queue.expiry(it));
         self.room.notify_all();
-        self.told(&inner);
+        self.notify_drained(&state);
         next.or_else(|| deadline_after(self.settings.max_age?))
     }
-}
-
-/// What `settle` has come to.
-#[derive(Debug)]
-pub(crate) enum Settled {
-    /// The network thread may sleep once it has fed what it was given.
-    Ready {
-        /// How many bytes are about to go out with the bell, at most, if there is one.
-        bell: Option<usize>,
-        /// When the first message that waits is too old.
-        expires_at: Option<Instant>,
-    },
-    /// The outbox is closed.
-    Closed,
-    /// The client was stopped on its own, and has sent what it had, or its time for that is over.
-    Finished,
-    /// A ping has to go out before anything else.
-    Ping,
-    /// This has to be repeated before anything else.
-    Repeat(Repeat),
-    /// Nothing was handed over: first rumqttc needs more identifiers.
-    Outgrown(Growth),
-    /// Nothing was handed over: first comes the birth message, which has waited for this identifier.
-    Born { packet_id: u16 },
-}
-
-/// What a new connection may begin with.
-#[derive(Debug)]
-pub(crate) struct Beginning {
-    /// What it repeats of the last one.
-    pub(crate) repeats: Vec<Repeat>,
-    /// The identifier of its birth message, 0 at QoS 0. `None` if there is none, or if it follows
-    /// later: [`Settled::Born`].
-    pub(crate) birth_id: Option<u16>,
-    /// How many SUBSCRIBE and UNSUBSCRIBE packets find an identifier that is free.
-    pub(crate) identifiers: u16,
-    /// The last identifier that was used, 0 at first.
-    pub(crate) last_id: u16,
-}
-
-/// What rumqttc gives back when its connection is lost.
-#[derive(Debug, Default)]
-pub(crate) struct Backlog {
-    /// The bell, if it is a publish that was not written.
-    pub(crate) unwritten: Option<Outgoing>,
-    /// What was written and not acknowledged.
-    pub(crate) unacknowledged: Vec<(u16, Outgoing)>,
 }

@@ -2,15 +2,17 @@
 
 use std::{
     collections::VecDeque,
+    mem,
     time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
 
 use crate::publish::{
-    batch::Batch,
-    message::{Outgoing, Stub},
-    outbox::locked::Spent,
+    batch::SendBatch,
+    entry::Pending,
+    message::Outgoing,
+    outbox::garbage::Garbage,
     packing::{Content, Entry, Packed},
 };
 
@@ -21,7 +23,7 @@ const MOST_KEPT_BYTES: usize = 128 * 1024;
 const MOST_KEPT_ENTRIES: usize = 1024;
 
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     entries: VecDeque<Entry>,
     /// What the packed ones consist of, in the same order. Whatever is put back is whole and stands in
     /// front, so that all messages in front of the first one that was never sent are whole: what is
@@ -43,21 +45,21 @@ impl Queue {
     }
 
     /// Behind all others. What was copied comes back, to be dropped where no lock is held.
-    pub(super) fn push(&mut self, message: Outgoing, stub: Stub) -> Option<Outgoing> {
+    pub(super) fn push(&mut self, message: Outgoing, pending: Pending) -> Option<Outgoing> {
         let (content, copied) = Content::pack(message, &mut self.packed);
-        self.entries.push_back(Entry { content, stub });
+        self.entries.push_back(Entry { content, pending });
         copied
     }
 
     /// In front of all others: it was taken before them.
-    pub(super) fn put_back(&mut self, message: Box<Outgoing>, stub: Stub) {
+    pub(super) fn put_back(&mut self, message: Box<Outgoing>, pending: Pending) {
         let content = Content::Whole(message);
-        self.entries.push_front(Entry { content, stub });
+        self.entries.push_front(Entry { content, pending });
     }
 
     /// Takes the first message.
-    pub(super) fn pop(&mut self) -> Option<(Outgoing, Stub)> {
-        let Entry { content, stub } = self.entries.pop_front()?;
+    pub(super) fn pop(&mut self) -> Option<(Outgoing, Pending)> {
+        let Entry { content, pending } = self.entries.pop_front()?;
         let message = match content {
             Content::Whole(message) => *message,
             Content::Packed(packed) => {
@@ -66,26 +68,32 @@ impl Queue {
                 packed.unpack(&mut bytes)
             }
         };
-        Some((message, stub))
+        Some((message, pending))
     }
 
     /// Takes the first message, to be sent with others. Says how many bytes it has on the wire.
-    pub(super) fn pop_into(&mut self, batch: &mut Batch) -> usize {
+    pub(super) fn pop_into(&mut self, batch: &mut SendBatch, packet_id: u16) -> usize {
         let Some(entry) = self.entries.pop_front() else {
             return 0;
         };
         let size = entry.content.size();
-        batch.push(entry, |packed, bytes| self.move_bytes(packed, bytes));
+        batch.push(packet_id, entry, |packed, bytes| {
+            self.move_bytes(packed, bytes)
+        });
         size
     }
 
     /// Takes the oldest message that was never sent, if it is older than this. Those that were sent
     /// stand in front.
-    pub(super) fn pop_expired(&mut self, max_age: Duration, spent: &mut Spent) -> Option<Stub> {
+    pub(super) fn pop_expired(
+        &mut self,
+        max_age: Duration,
+        garbage: &mut Garbage,
+    ) -> Option<Pending> {
         let first = self.first_unsent();
-        let accepted_at = self.entries.get(first)?.stub.accepted_at?;
+        let accepted_at = self.entries.get(first)?.pending.accepted_at?;
         match accepted_at.elapsed() > max_age {
-            true => self.drop_at(first, spent),
+            true => self.drop_at(first, garbage),
             false => None,
         }
     }
@@ -93,29 +101,29 @@ impl Queue {
     /// When the next message will be older than this.
     pub(super) fn expiry(&self, max_age: Duration) -> Option<Instant> {
         let oldest = self.entries.get(self.first_unsent())?;
-        oldest.stub.accepted_at?.checked_add(max_age)
+        oldest.pending.accepted_at?.checked_add(max_age)
     }
 
     /// Takes the oldest message that was never sent.
-    pub(super) fn pop_unsent(&mut self, spent: &mut Spent) -> Option<Stub> {
-        self.drop_at(self.first_unsent(), spent)
+    pub(super) fn pop_unsent(&mut self, garbage: &mut Garbage) -> Option<Pending> {
+        self.drop_at(self.first_unsent(), garbage)
     }
 
     /// Everything that waited.
-    pub(super) fn take(&mut self, spent: &mut Spent) -> Vec<Stub> {
-        let mut waited = std::mem::take(self);
-        let stubs = waited.entries.drain(..).map(|entry| {
-            spent.messages.extend(entry.content.whole());
-            entry.stub
+    pub(super) fn take(&mut self, garbage: &mut Garbage) -> Vec<Pending> {
+        let mut waited = mem::take(self);
+        let entries = waited.entries.drain(..).map(|entry| {
+            garbage.messages.extend(entry.content.whole());
+            entry.pending
         });
-        let stubs = stubs.collect();
-        spent.memory.push(waited);
-        stubs
+        let pending = entries.collect();
+        garbage.memory.push((waited.entries, waited.packed));
+        pending
     }
 
     /// An empty queue begins at its front again, which is in the cache; one that needs little gives back
     /// what it needed.
-    pub(super) fn tidy(&mut self, spent: &mut Spent) {
+    pub(super) fn tidy(&mut self, garbage: &mut Garbage) {
         if self.entries.is_empty() {
             self.entries.clear();
             self.packed.clear();
@@ -125,27 +133,28 @@ impl Queue {
         let too_many_bytes = bytes > MOST_KEPT_BYTES && self.packed.len() < bytes / 8;
         let too_many_entries = entries > MOST_KEPT_ENTRIES && self.entries.len() < entries / 8;
         if too_many_bytes || too_many_entries {
-            let smaller = Self {
-                entries: self.entries.drain(..).collect(),
-                packed: self.packed.drain(..).collect(),
-            };
-            spent.memory.push(std::mem::replace(self, smaller));
+            let entries = self.entries.drain(..).collect();
+            let packed = self.packed.drain(..).collect();
+            garbage.memory.push((
+                mem::replace(&mut self.entries, entries),
+                mem::replace(&mut self.packed, packed),
+            ));
         }
     }
 
     fn first_unsent(&self) -> usize {
-        let was_sent = |entry: &&Entry| entry.stub.was_sent;
+        let was_sent = |entry: &&Entry| entry.pending.was_sent;
         self.entries.iter().take_while(was_sent).count()
     }
 
     /// It is the first one that was never sent.
-    fn drop_at(&mut self, at: usize, spent: &mut Spent) -> Option<Stub> {
-        let Entry { content, stub } = self.entries.remove(at)?;
+    fn drop_at(&mut self, at: usize, garbage: &mut Garbage) -> Option<Pending> {
+        let Entry { content, pending } = self.entries.remove(at)?;
         if let Content::Packed(packed) = content {
             self.packed.drain(..packed.len());
         }
-        spent.messages.extend(content.whole());
-        Some(stub)
+        garbage.messages.extend(content.whole());
+        Some(pending)
     }
 
     fn move_bytes(&mut self, packed: Packed, to: &mut BytesMut) {

@@ -8,14 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
-    publish::{
-        flight::Repeat,
-        outbox::books::Books,
-        receipt::{Fate, Slot},
-    },
-    spec::qos::QoS,
-};
+use crate::publish::receipt::Slot;
 
 /// A broker that closes later than this after a message was sent does so for another reason.
 const SOON: Duration = Duration::from_secs(10);
@@ -27,7 +20,7 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 16 * 1024;
 pub(super) struct Suspicion {
     suspect: Option<Suspect>,
     /// What was sent before goes out one at a time.
-    pub(super) is_careful: bool,
+    is_careful: bool,
     ping: Ping,
     /// When the one that is under way was sent.
     sent_at: Option<Instant>,
@@ -83,15 +76,27 @@ pub(crate) struct ClosedOn {
     pub(crate) times: u32,
 }
 
-/// What goes out next while messages go one at a time.
+/// The first message that was sent on the connection that has ended, and not answered.
 #[derive(Debug)]
-pub(super) enum Turn {
-    /// Not careful, or not any more.
+pub(super) struct FirstSent {
+    pub(super) slot: Slot,
+    pub(super) topic: String,
+    pub(super) bytes: usize,
+    /// Nothing else is in flight.
+    pub(super) is_only: bool,
+}
+
+/// What may go out next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Everything: no message is suspected.
     Free,
+    /// A ping, and nothing behind it until it is answered.
     Ping,
-    Repeat(Repeat),
-    /// The first one of the queue, or nothing until an answer comes.
-    Alone,
+    /// One message that was sent before.
+    Next,
+    /// Nothing until an answer comes.
+    Wait,
 }
 
 impl Suspicion {
@@ -100,6 +105,20 @@ impl Suspicion {
         self.ping = Ping::Due;
         self.sent_at = None;
         self.is_blurred = false;
+    }
+
+    pub(super) fn is_careful(&self) -> bool {
+        self.is_careful
+    }
+
+    /// What may go out next. A message may be under way already.
+    pub(super) fn step(&self, is_under_way: bool) -> Step {
+        match self.ping {
+            _ if !self.is_careful => Step::Free,
+            Ping::Due => Step::Ping,
+            Ping::Answered if !is_under_way => Step::Next,
+            Ping::Sent | Ping::Answered => Step::Wait,
+        }
     }
 
     pub(super) fn pinged(&mut self) {
@@ -117,74 +136,53 @@ impl Suspicion {
     pub(super) fn sent_alone(&mut self) {
         self.sent_at = Some(Instant::now());
     }
-}
 
-impl Books {
-    /// What goes out next.
-    pub(super) fn turn(&mut self) -> Turn {
-        if !self.suspicion.is_careful {
-            return Turn::Free;
-        }
-        match self.suspicion.ping {
-            Ping::Due => return Turn::Ping,
-            Ping::Sent => return Turn::Alone,
-            Ping::Answered => {}
-        }
-        if self.flight.is_under_way() {
-            return Turn::Alone;
-        }
-        if let Some(repeat) = self.flight.next_held() {
-            self.suspicion.sent_alone();
-            return Turn::Repeat(repeat);
-        }
-        if self.publishes.front().is_some_and(|it| it.stub.was_sent) {
-            return Turn::Alone;
-        }
-        // All of what was sent before is acknowledged.
-        self.suspicion.is_careful = false;
-        Turn::Free
+    /// Everything that was suspected is acknowledged.
+    pub(super) fn clear(&mut self) {
+        self.is_careful = false;
     }
 
-    /// Whether no publish may leave now.
-    pub(super) fn is_held_back(&self) -> bool {
-        let suspicion = &self.suspicion;
-        suspicion.is_careful && (suspicion.ping != Ping::Answered || self.flight.is_under_way())
-    }
-
-    /// A connection has ended, and what was unacknowledged on it is here again.
-    pub(super) fn ended(&mut self, ended: Ended, most: Option<u32>) -> Verdict {
+    /// A connection has ended, on which this was the first message without an answer.
+    pub(super) fn judge(
+        &mut self,
+        first: Option<FirstSent>,
+        has_birth: bool,
+        n_accepted: usize,
+        ended: Ended,
+        most: Option<u32>,
+    ) -> Verdict {
         let mut verdict = Verdict::default();
-        let suspicion = &mut self.suspicion;
-        suspicion.births = match self.flight.has_birth() {
-            true => suspicion.births.saturating_add(1),
+        self.births = match has_birth {
+            true => self.births.saturating_add(1),
             false => 0,
         };
-        if suspicion.births > 1 {
+        if self.births > 1 {
             verdict.is_again = true;
             verdict.closed_on = ended.by_broker.then_some(ClosedOn {
                 topic: None,
-                times: suspicion.births,
+                times: self.births,
             });
         }
-        let was_careful = suspicion.is_careful;
-        let Some((slot, topic, bytes)) = self.flight.first_sent() else {
-            suspicion.suspect = None;
-            suspicion.is_careful &= self.flight.accepted() > 0;
+        let was_careful = self.is_careful;
+        let Some(first) = first else {
+            self.suspect = None;
+            self.is_careful &= n_accepted > 0;
             return verdict;
         };
-        let before = suspicion.suspect.take().filter(|it| it.slot.is(&slot));
+        let before = self.suspect.take().filter(|it| it.slot.is(&first.slot));
         let mut suspect = before.unwrap_or(Suspect {
-            slot,
+            slot: first.slot,
             ends: 0,
             closes: 0,
         });
         suspect.ends += 1;
         let is_alone = match was_careful {
             true => {
-                let soon = SOON + Duration::from_secs(bytes as u64 / SLOWEST_BYTES_PER_SECOND);
-                suspicion.sent_at.is_some_and(|it| it.elapsed() < soon)
+                let soon =
+                    SOON + Duration::from_secs(first.bytes as u64 / SLOWEST_BYTES_PER_SECOND);
+                self.sent_at.is_some_and(|it| it.elapsed() < soon)
             }
-            false => self.flight.len() == 1 && !suspicion.is_blurred,
+            false => first.is_only && !self.is_blurred,
         };
         let is_alone = is_alone && !ended.is_asked;
         if ended.by_broker {
@@ -193,54 +191,21 @@ impl Books {
             suspect.closes = (suspect.closes + 1).min(limit.max(suspect.closes));
         }
         verdict.is_again |= suspect.ends > 1;
-        if ended.by_broker && suspect.closes > 1 {
+        verdict.is_given_up =
+            most.is_some_and(|most| ended.by_broker && is_alone && suspect.closes >= most);
+        if ended.by_broker && (suspect.closes > 1 || verdict.is_given_up) {
             verdict.closed_on = Some(ClosedOn {
-                topic: Some(topic.clone()),
+                topic: Some(first.topic),
                 times: suspect.closes,
             });
         }
-        if most.is_some_and(|most| ended.by_broker && is_alone && suspect.closes >= most) {
-            verdict.is_given_up = true;
-            verdict.closed_on = Some(ClosedOn {
-                topic: Some(topic.clone()),
-                times: suspect.closes,
-            });
-            self.give_up(&topic, suspect.closes);
+        if verdict.is_given_up {
+            self.is_careful = false;
             return verdict;
         }
-        suspicion.is_careful =
+        self.is_careful =
             (was_careful && is_alone) || most.is_some_and(|most| suspect.closes + 1 >= most);
-        suspicion.suspect = Some(suspect);
+        self.suspect = Some(suspect);
         verdict
-    }
-
-    /// The first message that was sent ends.
-    fn give_up(&mut self, topic: &str, times: u32) {
-        self.suspicion.suspect = None;
-        self.suspicion.is_careful = false;
-        let Some(mut flying) = self.flight.take_first_sent() else {
-            return;
-        };
-        if let Some(slot) = &flying.slot {
-            slot.name(topic, times);
-        }
-        let is_qos_2 = flying
-            .message
-            .as_ref()
-            .is_some_and(|it| it.qos == QoS::ExactlyOnce);
-        if is_qos_2 {
-            // A broker that keeps the session may wait for PUBREL, and until then takes whatever has the
-            // same identifier for a repetition.
-            let (slot, message) = (flying.slot.take(), flying.message.take());
-            self.spent.messages.extend(message);
-            if let Some(slot) = slot {
-                self.end(&slot, Fate::GivenUp);
-            }
-            flying.released = true;
-            self.flight.push_front(flying);
-        } else {
-            self.window.acknowledged(flying.packet_id);
-            self.end_flying(flying, Fate::GivenUp);
-        }
     }
 }

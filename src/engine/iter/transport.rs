@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use rumqttc::{MqttOptions, Transport};
 
 use crate::{
-    client::{link::convert, resolve::Hop, tls::TlsConfig},
+    client::{resolve::Hop, tls::TlsConfig},
+    engine::iter::convert,
     spec::{
         address::{Address, Scheme, with_port},
         settings::Settings,

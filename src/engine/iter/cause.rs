@@ -5,9 +5,9 @@ use std::{io, sync::Arc, time::Duration};
 use rumqttc::{ConnectReturnCode, ConnectionError, Packet, StateError, mqttbytes};
 
 #[cfg(feature = "tls")]
-use crate::client::link::tls;
+use crate::engine::iter::tls;
 #[cfg(feature = "websocket")]
-use crate::client::link::websocket;
+use crate::engine::iter::websocket;
 use crate::supervise::cause::{Cause, Refusal};
 
 /// What to do where MQTT was spoken to a web server.

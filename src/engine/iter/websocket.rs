@@ -7,7 +7,7 @@ use crate::supervise::cause::Cause;
 /// No WebSocket came about. What is in the way may be TLS underneath.
 pub(super) fn handshake(address: String, error: &(dyn Error + 'static)) -> Cause {
     #[cfg(feature = "tls")]
-    if let Some(cause) = crate::client::link::tls::within(&address, error) {
+    if let Some(cause) = crate::engine::iter::tls::within(&address, error) {
         return cause;
     }
     Cause::WebSocket {

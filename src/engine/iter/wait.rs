@@ -18,18 +18,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rumqttc::{ConnectionError, Event, Outgoing, Packet, PubComp, PubRel};
+use rumqttc::{ConnectionError, Outgoing, Packet, PubComp, PubRel};
 
 use crate::{
-    client::link::{Happened, Link, convert::whole_seconds},
+    engine::{
+        Event, Wait,
+        iter::{IterEngine, convert::whole_seconds, send::ENCODER_LIMIT},
+    },
     supervise::cause::Cause,
 };
 
 /// What a line moves at least. Only where no progress can be seen.
 const SLOWEST_BYTES_PER_SECOND: u64 = 16 * 1024;
-
-/// A flush is left to rumqttc for this long, at most: it sleeps until the socket is ready.
-const FIRST_FLUSH: Duration = Duration::from_millis(500);
 
 /// rumqttc's timeout of a flush that our own timer cuts: longer than anything.
 const OURS: Duration = Duration::from_secs(u32::MAX as u64);
@@ -37,26 +37,6 @@ const OURS: Duration = Duration::from_secs(u32::MAX as u64);
 /// How long a piece waits for the socket. Short while it takes much, longer where the line is slow.
 const SHORTEST_TURN: Duration = Duration::from_millis(1);
 const LONGEST_TURN: Duration = Duration::from_millis(16);
-
-/// What the thread may have to do while it waits.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Wait {
-    /// It has to wake then.
-    pub(crate) until: Option<Instant>,
-    /// What is about to go out.
-    pub(crate) flush: Flush,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Flush {
-    /// A few kilobytes at most.
-    #[default]
-    Small,
-    /// More than the socket takes at once.
-    Large,
-    /// Nothing yet. Another thread may hand over a packet of any size.
-    Unknown,
-}
 
 /// A flush that is not done.
 #[derive(Debug)]
@@ -89,72 +69,48 @@ pub(super) fn on_a_slow_line(bytes: usize) -> Duration {
     Duration::from_secs(bytes as u64 / SLOWEST_BYTES_PER_SECOND)
 }
 
-impl Link {
+impl IterEngine {
     /// Blocks until something happens, or the wait is over: `None`. One call of
     /// `Connection::iter().next()`, or where there is a deadline of `Connection::recv_timeout`, which
     /// is the same with a timer. Nothing is lost when the timer fires: less than 8 KiB are in the
     /// encoder whenever rumqttc takes a packet from its channel.
-    pub(crate) fn next(&mut self, wait: Wait) -> Result<Option<Happened>, Cause> {
-        let happened = match (self.behind.take(), wait) {
+    pub(super) fn wait(&mut self, wait: Wait) -> Result<Option<Event>, Cause> {
+        let event = match (self.behind.take(), wait) {
             (Some(behind), _) => self.catch_up(behind),
             (
                 None,
                 Wait {
                     until: None,
-                    flush: Flush::Small,
+                    carries_little: true,
                 },
             ) => {
                 self.time_rumqttc(self.settings.connect_timeout);
                 self.listen()
             }
-            (None, wait) => self.listen_for(self.longest(wait), self.flush_timeout(wait.flush)),
+            (None, wait) => self.listen_for(wait),
         }?;
         match self.line.is_dead() {
             true => Err(Cause::KeepAlive),
-            false => Ok(happened),
+            false => Ok(event),
         }
-    }
-
-    /// Whether a flush is not done. Nothing may be given to the encoder until it is: `next` goes on
-    /// with it.
-    pub(crate) fn is_behind(&self) -> bool {
-        self.behind.is_some()
-    }
-
-    /// Whether pieces of a packet have come since this was asked last, or since a packet came.
-    pub(crate) fn moves(&mut self) -> bool {
-        self.line.moves()
-    }
-
-    /// For how long a line may not move.
-    pub(crate) fn patience(&self) -> Duration {
-        self.settings.connect_timeout
     }
 
     fn longest(&self, wait: Wait) -> Duration {
         let settings = &self.settings;
-        let patience = settings.connect_timeout.max(Duration::from_secs(1));
-        let longest = match wait.flush {
-            Flush::Small => Duration::MAX,
-            Flush::Large => FIRST_FLUSH.min(patience / 4),
-            // A packet that stands still from the start is noticed after two of these. An idle client
-            // wakes for it as often as that.
-            Flush::Unknown => (settings.keep_alive + Duration::from_secs(1)).min(patience),
+        let longest = match wait.carries_little {
+            true => Duration::MAX,
+            // Another thread may hand over a packet of any size. One that stands still from the start is
+            // noticed after two of these. An idle client wakes for it as often as that.
+            false => {
+                let patience = settings.connect_timeout.max(Duration::from_secs(1));
+                (settings.keep_alive + Duration::from_secs(1)).min(patience)
+            }
         };
         match wait.until {
             // tokio's timers have milliseconds.
             Some(until) => longest
                 .min(until.saturating_duration_since(Instant::now()) + Duration::from_millis(1)),
             None => longest,
-        }
-    }
-
-    /// How long rumqttc may take for a flush. A few kilobytes need no progress to be seen; for anything
-    /// else our own timer is what cuts it.
-    fn flush_timeout(&self, flush: Flush) -> Duration {
-        match flush {
-            Flush::Small => self.settings.connect_timeout,
-            Flush::Large | Flush::Unknown => OURS,
         }
     }
 
@@ -165,54 +121,56 @@ impl Link {
     }
 
     /// Blocks until something happens.
-    pub(super) fn listen(&mut self) -> Result<Option<Happened>, Cause> {
+    fn listen(&mut self) -> Result<Option<Event>, Cause> {
         self.line.waits();
         let event = self.connection.iter().next();
         self.line.waited(false);
         match event {
-            Some(Ok(event)) => Ok(Some(self.translate(event))),
+            Some(Ok(event)) => Ok(self.translate(event).or_else(|| self.pop_event())),
             Some(Err(error)) => Err(self.failed(error)),
             // rumqttc's own end of its requests, which can't come while it holds a sender.
             None => Err(Cause::Closed),
         }
     }
 
-    fn listen_for(
-        &mut self,
-        longest: Duration,
-        flush_timeout: Duration,
-    ) -> Result<Option<Happened>, Cause> {
-        self.time_rumqttc(flush_timeout);
-        if let Some(happened) = self.listen_at_most(longest)? {
-            return Ok(Some(happened));
+    fn listen_for(&mut self, wait: Wait) -> Result<Option<Event>, Cause> {
+        // A few kilobytes need no progress to be seen; for anything else our own timer is what cuts it.
+        self.time_rumqttc(match wait.carries_little {
+            true => self.settings.connect_timeout,
+            false => OURS,
+        });
+        let (came, event) = self.listen_at_most(self.longest(wait))?;
+        if came {
+            return Ok(event);
         }
-        self.flush(false)?;
+        self.begin_flush()?;
         if let Some(behind) = &mut self.behind {
             behind.is_large = wrote(&self.connection.eventloop.state.events);
         }
-        Ok(self.buffered())
+        Ok(self.pop_event())
     }
 
-    fn listen_at_most(&mut self, longest: Duration) -> Result<Option<Happened>, Cause> {
+    /// Says whether something came, and what of it matters.
+    fn listen_at_most(&mut self, longest: Duration) -> Result<(bool, Option<Event>), Cause> {
         self.line.waits();
         let event = self.connection.recv_timeout(longest);
         // The turns of a flush are too short for the wheel to turn.
         self.line.waited(event.is_err() && longest > LONGEST_TURN);
         match event {
-            Ok(Ok(event)) => Ok(Some(self.translate(event))),
+            Ok(Ok(event)) => Ok((true, self.translate(event).or_else(|| self.pop_event()))),
             Ok(Err(error)) => Err(self.failed(error)),
-            Err(_) => Ok(None),
+            Err(_) => Ok((false, None)),
         }
     }
 
     /// One turn of a flush that is not done: waits for a piece of it to go out, or for something to come.
-    fn catch_up(&mut self, mut behind: Behind) -> Result<Option<Happened>, Cause> {
+    fn catch_up(&mut self, mut behind: Behind) -> Result<Option<Event>, Cause> {
         self.time_rumqttc(OURS);
-        let heard = self.listen_at_most(behind.turn)?;
-        if heard.is_some() {
+        let (came, event) = self.listen_at_most(behind.turn)?;
+        if came {
             // rumqttc has flushed all of it before it told of the event.
             self.caught_up(behind)?;
-            return Ok(heard);
+            return Ok(event);
         }
         let seen = behind.room.0.load(Ordering::Relaxed);
         if seen != behind.seen {
@@ -228,7 +186,7 @@ impl Link {
     }
 
     /// The timer has fired: sends what the system takes.
-    fn go_on(&mut self, mut behind: Behind) -> Result<Option<Happened>, Cause> {
+    fn go_on(&mut self, mut behind: Behind) -> Result<Option<Event>, Cause> {
         let waker = Waker::from(Arc::clone(&behind.room));
         match self.try_flush(&waker)? {
             true => self.caught_up(behind)?,
@@ -243,23 +201,31 @@ impl Link {
             }
         }
         // What came meanwhile, cut off from its flush.
-        Ok(self.buffered())
+        Ok(self.pop_event())
     }
 
     fn caught_up(&mut self, behind: Behind) -> Result<(), Cause> {
+        self.unflushed_bytes = 0;
         self.line.caught_up(behind.since);
         for packet in behind.owed {
-            self.encode(packet, 0).map_err(|unfed| unfed.cause)?;
-            self.unflushed = true;
+            self.encode(packet)?;
+            self.has_answered = true;
         }
-        self.answer()
+        self.flush_answers()
     }
 
     /// Sends what is in the encoder, which may be more than 8 KiB. What the system does not take now,
-    /// `next` goes on with.
-    pub(super) fn flush(&mut self, is_large: bool) -> Result<(), Cause> {
+    /// `wait` goes on with.
+    pub(super) fn begin_flush(&mut self) -> Result<(), Cause> {
+        // Nearly always the system takes all of it, and nobody has to be woken.
+        if self.try_flush(Waker::noop())? {
+            self.unflushed_bytes = 0;
+            return Ok(());
+        }
         let room = Arc::<Room>::default();
-        if !self.try_flush(&Waker::from(Arc::clone(&room)))? {
+        if self.try_flush(&Waker::from(Arc::clone(&room)))? {
+            self.unflushed_bytes = 0;
+        } else {
             let now = Instant::now();
             self.behind = Some(Behind {
                 since: now,
@@ -267,7 +233,7 @@ impl Link {
                 room,
                 seen: 0,
                 turn: SHORTEST_TURN,
-                is_large,
+                is_large: self.unflushed_bytes >= ENCODER_LIMIT,
                 owed: Vec::new(),
             });
         }
@@ -288,19 +254,20 @@ impl Link {
 }
 
 /// Whether rumqttc took a PUBLISH from its channel: it may be large.
-fn wrote(events: &VecDeque<Event>) -> bool {
-    let is_publish = |event: &Event| matches!(event, Event::Outgoing(Outgoing::Publish(_)));
+fn wrote(events: &VecDeque<rumqttc::Event>) -> bool {
+    let is_publish =
+        |event: &rumqttc::Event| matches!(event, rumqttc::Event::Outgoing(Outgoing::Publish(_)));
     events.iter().any(is_publish)
 }
 
 /// The answer, PUBREL or PUBCOMP, that rumqttc waited to write when its wait was cut: the last one that
 /// it made.
-fn unwritten(events: &VecDeque<Event>) -> Option<Packet> {
+fn unwritten(events: &VecDeque<rumqttc::Event>) -> Option<Packet> {
     events.iter().rev().find_map(|event| match event {
-        Event::Outgoing(Outgoing::PubRel(packet_id)) => {
+        rumqttc::Event::Outgoing(Outgoing::PubRel(packet_id)) => {
             Some(Packet::PubRel(PubRel::new(*packet_id)))
         }
-        Event::Outgoing(Outgoing::PubComp(packet_id)) => {
+        rumqttc::Event::Outgoing(Outgoing::PubComp(packet_id)) => {
             Some(Packet::PubComp(PubComp::new(*packet_id)))
         }
         _ => None,

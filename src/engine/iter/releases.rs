@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rumqttc::{MqttState, Packet, Publish, QoS, Request, Unsubscribe};
 
-use crate::client::link::Link;
+use crate::engine::iter::IterEngine;
 
 /// States that expect every PUBREL, one for each number of packet identifiers. Making one takes
 /// thousands of times as long as copying it (70 ms), and all clients of a fleet may connect at once: the
@@ -21,14 +21,14 @@ static EXPECTING: Mutex<Vec<(u16, MqttState)>> = Mutex::new(Vec::new());
 /// Windows of so many sizes have one there; in a usual fleet there are one or two.
 const MOST_KEPT: usize = 8;
 
-impl Link {
-    /// Gives rumqttc a state that expects every PUBREL, in which the last identifier that was used is
-    /// this one. To be called when there is nothing in the old one but events.
-    pub(super) fn expect_releases(&mut self, last: u16) {
-        let mut state = expecting(self.ids);
-        advance(&mut state, last % self.ids);
+impl IterEngine {
+    /// Gives rumqttc a state that expects every PUBREL. To be called when there is nothing in the old one but
+    /// events.
+    pub(super) fn expect_releases(&mut self) {
+        let state = expecting(self.ids);
         let old = mem::replace(&mut self.connection.eventloop.state, state);
         self.connection.eventloop.state.events = old.events;
+        self.next_id = 1;
     }
 
     /// This PUBREL was answered, and may come again.

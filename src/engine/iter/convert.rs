@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use rumqttc::{
-    LastWill, MqttOptions, NetworkOptions, Packet, PubAck, PubRec, PubRel, Publish, Request,
-    Subscribe, SubscribeFilter, Unsubscribe,
+    LastWill, MqttOptions, NetworkOptions, Publish, Subscribe, SubscribeFilter, Unsubscribe,
 };
 
 use crate::{
-    publish::{flight::Repeat, message::Outgoing},
+    publish::message::Outgoing,
     receive::message::{Content, Received},
     spec::{
         qos::QoS,
@@ -62,42 +61,23 @@ pub(crate) fn whole_seconds(timeout: Duration) -> u64 {
     u64::try_from(seconds).unwrap_or(u64::MAX)
 }
 
-pub(crate) fn acknowledgement(packet_id: u16, qos: QoS) -> Packet {
-    match qos {
-        QoS::ExactlyOnce => Packet::PubRec(PubRec::new(packet_id)),
-        QoS::AtMostOnce | QoS::AtLeastOnce => Packet::PubAck(PubAck::new(packet_id)),
-    }
-}
-
-/// The request that repeats what an earlier connection of the same session sent.
-pub(crate) fn repeated(repeat: Repeat) -> Request {
-    match repeat {
-        Repeat::Publish { packet_id, message } => {
-            let mut publish = publish(message);
-            publish.pkid = packet_id;
-            // rumqttc never sets it, and the standard wants it [MQTT-3.3.1-1].
-            publish.dup = true;
-            Request::Publish(publish)
-        }
-        Repeat::Release { packet_id } => Request::PubRel(PubRel::new(packet_id)),
-    }
-}
-
 pub(crate) fn publish(message: Outgoing) -> Publish {
     let mut publish = Publish::from_bytes(message.topic, qos_out(message.qos), message.payload);
     publish.retain = message.retain;
     publish
 }
 
-pub(crate) fn subscribe(filters: Vec<(String, QoS)>) -> Request {
-    Request::Subscribe(Subscribe::new_many(filters.into_iter().map(filter)))
+pub(crate) fn subscribe(packet_id: u16, filters: Vec<(String, QoS)>) -> Subscribe {
+    let mut subscribe = Subscribe::new_many(filters.into_iter().map(filter));
+    subscribe.pkid = packet_id;
+    subscribe
 }
 
-pub(crate) fn unsubscribe(filters: Vec<String>) -> Request {
-    Request::Unsubscribe(Unsubscribe {
-        pkid: 0,
+pub(crate) fn unsubscribe(packet_id: u16, filters: Vec<String>) -> Unsubscribe {
+    Unsubscribe {
+        pkid: packet_id,
         topics: filters,
-    })
+    }
 }
 
 pub(crate) fn filter((path, qos): (String, QoS)) -> SubscribeFilter {

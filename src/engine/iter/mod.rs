@@ -1,0 +1,366 @@
+//! Engine `iter`: rumqttc's `Connection::iter()`, for MQTT 3.1.1 on a thread for each client. The only door to
+//! rumqttc.
+//!
+//! An [`IterEngine`] belongs to the network thread; its [`RequestWaker`] goes into the outbox. What
+//! rumqttc does wrong for us is put right here: see `docs/ARCHITECTURE.md`, "What rumqttc is
+//! kept from".
+
+mod cause;
+mod closing;
+mod convert;
+mod line;
+mod packet_ids;
+mod read;
+mod releases;
+mod send;
+#[cfg(feature = "tls")]
+mod tls;
+mod transport;
+mod wait;
+mod waker;
+#[cfg(feature = "websocket")]
+mod websocket;
+
+use std::{collections::VecDeque, time::Duration};
+
+use rumqttc::{ConnectionError, Packet, StateError, SubscribeReasonCode};
+
+use crate::{
+    client::{resolve::Hop, tls::TlsConfig},
+    engine::{
+        Carried, Engine, Event, Wait,
+        iter::{
+            cause::Context,
+            convert::{network_options, options, qos_in, received},
+            line::Line,
+            packet_ids::FIRST_IDS,
+            read::Budget,
+            send::ROOM,
+            wait::Behind,
+            waker::RequestWaker,
+        },
+    },
+    publish::message,
+    spec::{
+        address::Address,
+        credentials::Credentials,
+        settings::{Session, Settings},
+    },
+    supervise::{cause::Cause, panic::caught},
+};
+
+/// At most one packet is in rumqttc's channel; one more is room for nothing that should happen.
+const CHANNEL_CAPACITY: usize = 2;
+
+/// One client's rumqttc.
+pub(crate) struct IterEngine {
+    connection: rumqttc::Connection,
+    settings: Settings,
+    /// For the brokers that are spoken to over TLS.
+    tls: Option<TlsConfig>,
+    /// Where the current attempt or connection goes.
+    target: Option<(Address, Hop)>,
+    /// What errors are read with.
+    context: Context,
+    /// How many packet identifiers rumqttc has.
+    ids: u16,
+    /// The next one that it would give.
+    next_id: u16,
+    /// What was given to the encoder since the last flush that was done.
+    unflushed_bytes: usize,
+    /// rumqttc has answered a packet, and the answer is not flushed.
+    has_answered: bool,
+    /// How much may still be read before the next wait.
+    budget: Budget,
+    /// Whether bytes come, and whether the broker answers pings.
+    line: Line,
+    /// A flush is not done: the system takes no more bytes for now.
+    behind: Option<Behind>,
+}
+
+impl IterEngine {
+    /// Builds rumqttc's client: three descriptors and no connection yet.
+    pub(crate) fn new(
+        mut settings: Settings,
+        tls: Option<TlsConfig>,
+    ) -> Result<(Box<Self>, RequestWaker), String> {
+        // Each attempt is told where it goes and what to log in with, and what is subscribed to is kept
+        // elsewhere: a large fleet need not have it twice.
+        settings.credentials = Credentials::Anonymous;
+        settings.more_brokers = Vec::new();
+        settings.subscriptions = Vec::new();
+        settings.tls = None;
+        settings.name = String::new();
+        settings.birth = None;
+        let mut nowhere = options(&settings, "", 0, None);
+        nowhere.set_inflight(FIRST_IDS);
+        // rumqttc unwraps the making of its runtime: at the descriptor limit it panics.
+        let (client, mut connection) = caught(|| rumqttc::Client::new(nowhere, CHANNEL_CAPACITY))?;
+        connection.eventloop.set_network_options(network_options());
+        // rumqttc makes room for 100 events, 14 KiB a client. They are taken out after each wake-up, and
+        // a quiet client never has more than a few.
+        connection.eventloop.state.events = VecDeque::new();
+        let engine = Box::new(Self {
+            connection,
+            context: Context {
+                connect_timeout: settings.connect_timeout,
+                max_packet_size: settings.max_packet_size,
+                address: None,
+                connected: false,
+            },
+            settings,
+            tls,
+            target: None,
+            ids: FIRST_IDS,
+            next_id: 1,
+            unflushed_bytes: 0,
+            has_answered: false,
+            budget: Budget::default(),
+            line: Line::default(),
+            behind: None,
+        });
+        Ok((engine, RequestWaker(client)))
+    }
+
+    fn set_options(&mut self, login: Option<(String, String)>) {
+        if let Some((address, hop)) = &self.target {
+            let mut options =
+                transport::options(&self.settings, address, hop, self.tls.as_ref(), login);
+            options.set_inflight(self.ids);
+            self.connection.eventloop.mqtt_options = options;
+        }
+    }
+
+    /// One attempt to connect.
+    fn attempt(&mut self) -> Result<bool, Cause> {
+        self.line.connecting();
+        // The CONNECT packet may hold a large will: a slow line needs its time for that, too.
+        let will = self.settings.will.as_ref();
+        let bytes = will.map_or(0, |will| will.payload.len());
+        self.time_rumqttc(self.settings.connect_timeout + wait::on_a_slow_line(bytes));
+        let session_present = match self.connection.iter().next() {
+            Some(Ok(rumqttc::Event::Incoming(Packet::ConnAck(connack)))) => connack.session_present,
+            // Older events were taken at the loss.
+            Some(Ok(_)) => {
+                return Err(Cause::Protocol {
+                    message: "something else before CONNACK".to_owned(),
+                });
+            }
+            Some(Err(error)) => return Err(self.failed(error)),
+            None => return Err(Cause::Closed),
+        };
+        self.context.connected = true;
+        // Believed, it would leave the client without its subscriptions.
+        if session_present && self.settings.session == Session::Clean {
+            return Err(Cause::Protocol {
+                message: "CONNACK says that there is a session, but a clean one was asked for \
+                          [MQTT-3.2.2-1]"
+                    .to_owned(),
+            });
+        }
+        self.expect_releases();
+        Ok(session_present)
+    }
+
+    fn failed(&mut self, error: ConnectionError) -> Cause {
+        self.forget_refused(&error);
+        self.context.cause(error)
+    }
+
+    /// rumqttc queues the event of a packet before it looks at the packet: one that it then refuses
+    /// has no effect. A PUBCOMP for a message of QoS 1 does not acknowledge it.
+    fn forget_refused(&mut self, error: &ConnectionError) {
+        let events = &mut self.connection.eventloop.state.events;
+        let is_refused = match (error, events.back()) {
+            (
+                ConnectionError::MqttState(StateError::WrongPacket),
+                Some(rumqttc::Event::Incoming(_)),
+            ) => true,
+            (
+                ConnectionError::MqttState(StateError::Unsolicited(refused)),
+                Some(rumqttc::Event::Incoming(packet)),
+            ) => acknowledges(packet) == Some(*refused),
+            _ => false,
+        };
+        if is_refused {
+            events.pop_back();
+        }
+    }
+
+    /// The next event that rumqttc has queued. Taking it from its public queue spares one run of its runtime
+    /// for each.
+    fn pop_event(&mut self) -> Option<Event> {
+        loop {
+            let event = self.connection.eventloop.state.events.pop_front()?;
+            if let Some(event) = self.translate(event) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// What an event of rumqttc's means, if anybody needs to know it.
+    fn translate(&mut self, event: rumqttc::Event) -> Option<Event> {
+        match event {
+            rumqttc::Event::Incoming(packet) => {
+                self.line.heard();
+                self.incoming(packet)
+            }
+            rumqttc::Event::Outgoing(outgoing) => self.outgoing(&outgoing),
+        }
+    }
+
+    fn incoming(&mut self, packet: Packet) -> Option<Event> {
+        Some(match packet {
+            Packet::Publish(publish) => Event::Received(received(publish)),
+            Packet::PubAck(ack) => Event::Acknowledged {
+                packet_id: ack.pkid,
+            },
+            Packet::PubComp(ack) => Event::Acknowledged {
+                packet_id: ack.pkid,
+            },
+            Packet::PubRec(ack) => Event::Released {
+                packet_id: ack.pkid,
+            },
+            Packet::PubRel(release) => {
+                self.expect_release(release.pkid);
+                Event::Completed {
+                    packet_id: release.pkid,
+                }
+            }
+            Packet::SubAck(ack) => Event::Subscribed {
+                packet_id: ack.pkid,
+                granted: ack
+                    .return_codes
+                    .iter()
+                    .map(|code| match code {
+                        SubscribeReasonCode::Success(qos) => Some(qos_in(*qos)),
+                        SubscribeReasonCode::Failure => None,
+                    })
+                    .collect(),
+            },
+            Packet::PingResp => Event::PingAnswered,
+            Packet::UnsubAck(ack) => Event::Unsubscribed {
+                packet_id: ack.pkid,
+            },
+            _ => return None,
+        })
+    }
+
+    /// What is sent by us goes past rumqttc's state. It tells only of its own pings and answers, and of what
+    /// came through its channel.
+    fn outgoing(&mut self, outgoing: &rumqttc::Outgoing) -> Option<Event> {
+        use rumqttc::Outgoing;
+        let carried = match outgoing {
+            Outgoing::PingReq => {
+                // Whether the answer is late is decided in `line.rs`: rumqttc does not see that bytes come.
+                self.connection.eventloop.state.await_pingresp = false;
+                self.line.pinged();
+                return None;
+            }
+            Outgoing::Publish(packet_id) => {
+                self.counted(*packet_id);
+                Carried::Other
+            }
+            Outgoing::Subscribe(packet_id) => {
+                self.counted(*packet_id);
+                Carried::Subscribe {
+                    packet_id: *packet_id,
+                }
+            }
+            Outgoing::Unsubscribe(packet_id) => {
+                self.counted(*packet_id);
+                Carried::Unsubscribe {
+                    packet_id: *packet_id,
+                }
+            }
+            Outgoing::PubAck(_) | Outgoing::PubRec(_) => Carried::Other,
+            Outgoing::Disconnect => Carried::Disconnect,
+            _ => return None,
+        };
+        Some(Event::WakeSent(carried))
+    }
+}
+
+impl Engine for IterEngine {
+    fn set_target(&mut self, address: &Address, hop: Hop, login: Option<(String, String)>) {
+        self.context.address = Some(transport::place(address, &hop).into());
+        self.target = Some((address.clone(), hop));
+        self.set_options(login);
+    }
+
+    fn forget_login(&mut self) {
+        self.set_options(None);
+    }
+
+    fn connect(&mut self) -> Result<bool, Cause> {
+        self.attempt()
+    }
+
+    fn room(&self) -> usize {
+        ROOM
+    }
+
+    fn send(&mut self, packet: message::Packet) -> Result<(), Cause> {
+        self.send_packet(packet)
+    }
+
+    fn flush(&mut self) -> Result<(), Cause> {
+        self.begin_flush()
+    }
+
+    fn is_behind(&self) -> bool {
+        self.behind.is_some()
+    }
+
+    fn next(&mut self, wait: Wait) -> Result<Option<Event>, Cause> {
+        self.budget = Budget::default();
+        self.wait(wait)
+    }
+
+    fn buffered(&mut self) -> Option<Event> {
+        self.pop_event()
+    }
+
+    fn try_read(&mut self) -> Result<Option<Event>, Cause> {
+        self.read_on()
+    }
+
+    fn end_read(&mut self) -> Result<(), Cause> {
+        self.flush_answers()
+    }
+
+    fn moves(&mut self) -> bool {
+        self.line.moves()
+    }
+
+    fn patience(&self) -> Duration {
+        self.settings.connect_timeout
+    }
+
+    fn next_id(&self) -> Option<u16> {
+        Some(self.next_id)
+    }
+
+    fn set_next_id(&mut self, id: u16) {
+        self.move_count_to(id);
+    }
+
+    fn await_close(&mut self, on_event: &mut dyn FnMut(Event)) {
+        self.read_until_closed(on_event);
+    }
+
+    fn close(&mut self) -> bool {
+        self.hang_up()
+    }
+}
+
+/// The identifier of what a packet acknowledges or completes.
+fn acknowledges(packet: &Packet) -> Option<u16> {
+    match packet {
+        Packet::PubAck(ack) => Some(ack.pkid),
+        Packet::PubRec(ack) => Some(ack.pkid),
+        Packet::PubRel(release) => Some(release.pkid),
+        Packet::PubComp(ack) => Some(ack.pkid),
+        _ => None,
+    }
+}

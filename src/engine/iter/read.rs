@@ -1,0 +1,150 @@
+//! The road in: what has arrived, without a run of rumqttc's runtime for each packet.
+
+use std::{
+    future::Future,
+    pin::pin,
+    task::{Context as TaskContext, Poll, Waker},
+};
+
+use rumqttc::{ConnectionError, Packet, QoS};
+
+use crate::{
+    engine::{
+        Event,
+        iter::{
+            IterEngine,
+            convert::received,
+            send::{ENCODER_LIMIT, ROOM},
+        },
+    },
+    supervise::cause::Cause,
+};
+
+/// rumqttc reads 9 packets for each run of its runtime. With so many events more, a flood costs little
+/// for each message, and nobody waits long for what the outbox has meanwhile.
+const MOST_EVENTS: usize = 144;
+
+/// Where all of them are messages of QoS 0, nobody waits for an answer: it may be more, so that waking a
+/// worker is worth it.
+const MOST_EVENTS_AT_QOS_0: usize = 512;
+
+/// Nor may they be more bytes: what a wake-up brings is handed over at its end.
+const MOST_BYTES: usize = 64 * 1024;
+
+// What rumqttc answers by itself meanwhile, 4 bytes for two events, may have to stay in the encoder, and a
+// batch of the outbox has to fit behind it.
+const _: () = assert!(MOST_EVENTS / 2 * 4 + ROOM < ENCODER_LIMIT);
+
+/// What was read since the last wait.
+#[derive(Debug)]
+pub(super) struct Budget {
+    events: usize,
+    bytes: usize,
+    most_events: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            events: 0,
+            bytes: 0,
+            most_events: MOST_EVENTS_AT_QOS_0,
+        }
+    }
+}
+
+impl Budget {
+    fn is_spent(&self) -> bool {
+        self.events >= self.most_events || self.bytes >= MOST_BYTES
+    }
+
+    fn spend(&mut self, event: &Event) {
+        self.events += 1;
+        let is_qos_0 = match event {
+            Event::Received(received) => {
+                self.bytes += received.content.len();
+                received.packet_id == 0
+            }
+            _ => false,
+        };
+        if !is_qos_0 {
+            self.most_events = MOST_EVENTS;
+        }
+    }
+}
+
+impl IterEngine {
+    pub(super) fn read_on(&mut self) -> Result<Option<Event>, Cause> {
+        // rumqttc's answer to the last packet is an event too: left there, it would be all that the next
+        // wait returns.
+        let event = match (self.pop_event(), self.budget.is_spent()) {
+            (Some(event), _) => Some(event),
+            (None, true) => None,
+            (None, false) => self.read_one()?,
+        };
+        if let Some(event) = &event {
+            self.budget.spend(event);
+        }
+        Ok(event)
+    }
+
+    fn read_one(&mut self) -> Result<Option<Event>, Cause> {
+        let mut context = TaskContext::from_waker(Waker::noop());
+        loop {
+            let eventloop = &mut self.connection.eventloop;
+            let Some(network) = &mut eventloop.network else {
+                return Ok(None);
+            };
+            let read = match self.line.finder() {
+                None => pin!(network.read()).poll(&mut context),
+                Some(finder) => pin!(network.read()).poll(&mut TaskContext::from_waker(&finder)),
+            };
+            let handled = match read {
+                Poll::Pending => return Ok(None),
+                // rumqttc does nothing with these but to queue a copy: acknowledging is ours.
+                Poll::Ready(Ok(Packet::Publish(publish))) if publish.qos != QoS::ExactlyOnce => {
+                    self.line.heard();
+                    return Ok(Some(Event::Received(received(publish))));
+                }
+                Poll::Ready(Ok(packet)) => eventloop.state.handle_incoming_packet(packet),
+                Poll::Ready(Err(error)) => Err(error),
+            };
+            let written = match handled {
+                // PUBREL or PUBCOMP; everything else is ours.
+                Ok(Some(answer)) => {
+                    self.has_answered = true;
+                    pin!(network.write(answer)).poll(&mut context)
+                }
+                Ok(None) => Poll::Ready(Ok(())),
+                Err(error) => Poll::Ready(Err(error)),
+            };
+            match written {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    return Err(self.failed(ConnectionError::MqttState(error)));
+                }
+                // The encoder was empty and has been given a few bytes for each packet: it is not full.
+                Poll::Pending => return Err(Cause::WriteTimeout),
+            }
+            if let Some(event) = self.pop_event() {
+                return Ok(Some(event));
+            }
+        }
+    }
+
+    /// rumqttc flushes its own answers after its own reading only. Should the socket be full, the next
+    /// wake-up does it.
+    pub(super) fn flush_answers(&mut self) -> Result<(), Cause> {
+        let Some(network) = &mut self.connection.eventloop.network else {
+            return Ok(());
+        };
+        if !std::mem::take(&mut self.has_answered) {
+            return Ok(());
+        }
+        let flushed = pin!(network.flush()).poll(&mut TaskContext::from_waker(Waker::noop()));
+        match flushed {
+            Poll::Ready(Err(error)) => Err(self.failed(ConnectionError::MqttState(error))),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+}
