@@ -16,6 +16,8 @@ pub(crate) struct SendBatch {
     parcels: VecDeque<Parcel>,
     /// What the packed messages among them consist of, in the same order.
     packed: BytesMut,
+    /// Of the message that is being sent: here it can be found should the engine panic.
+    sending: Option<Pending>,
 }
 
 #[derive(Debug)]
@@ -33,7 +35,6 @@ pub(crate) enum Outbound {
     Publish {
         packet_id: u16,
         message: Outgoing,
-        pending: Pending,
     },
 }
 
@@ -56,7 +57,7 @@ impl SendBatch {
         self.parcels.push_back(Parcel::Packet(packet));
     }
 
-    /// Takes the first one.
+    /// Takes the first one, to be sent. `sent` has to follow for a message, with or without success.
     pub(crate) fn pop(&mut self) -> Option<Outbound> {
         Some(match self.parcels.pop_front()? {
             Parcel::Packet(packet) => Outbound::Packet(packet),
@@ -65,13 +66,15 @@ impl SendBatch {
                     Content::Whole(message) => *message,
                     Content::Packed(packed) => packed.unpack(&mut self.packed),
                 };
-                Outbound::Publish {
-                    packet_id,
-                    message,
-                    pending,
-                }
+                self.sending = Some(pending);
+                Outbound::Publish { packet_id, message }
             }
         })
+    }
+
+    /// Who waits for the message that was sent.
+    pub(crate) fn sent(&mut self) -> Option<Pending> {
+        self.sending.take()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -112,6 +115,7 @@ mod tests {
             };
             assert_eq!(&message.payload[..], [7; 20]);
             assert_eq!(message.payload.is_unique(), !is_shared);
+            assert!(batch.sent().is_some() && batch.sent().is_none());
         }
         assert!(batch.is_empty() && batch.packed.is_empty());
     }

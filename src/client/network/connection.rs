@@ -9,7 +9,7 @@ use crate::{
     publish::{
         batch::Outbound,
         entry::Progress,
-        message::Packet,
+        message::{Outgoing, Packet},
         outbox::{
             network_side::Taken,
             suspicion::{Ended, Verdict},
@@ -241,42 +241,46 @@ impl Network {
     /// Sends what was taken from the outbox.
     fn send_batch(&mut self) -> Result<(), Cause> {
         while let Some(outbound) = self.batch.pop() {
-            let packet = match outbound {
-                Outbound::Packet(packet) => packet,
-                Outbound::Publish {
+            match outbound {
+                Outbound::Packet(packet) => self.send_packet(packet)?,
+                Outbound::Publish { packet_id, message } => self.publish(packet_id, message)?,
+            }
+        }
+        self.engine.flush()
+    }
+
+    fn send_packet(&mut self, packet: Packet) -> Result<(), Cause> {
+        let subscriptions = || self.core.subscriptions.lock();
+        match packet {
+            Packet::Subscribe { packet_id, .. } => subscriptions().written(packet_id),
+            Packet::Unsubscribe { packet_id, .. } => {
+                subscriptions().unsubscribe_written(packet_id);
+            }
+            _ => {}
+        }
+        self.engine.send(packet)
+    }
+
+    /// Sends a message for the first time under this identifier.
+    fn publish(&mut self, packet_id: u16, message: Outgoing) -> Result<(), Cause> {
+        let kept = (packet_id != 0).then(|| Box::new(message.clone()));
+        let sent = self.engine.send(Packet::Publish {
+            packet_id,
+            duplicate: false,
+            message,
+        });
+        // Noted in any case: it may be on the wire when sending fails.
+        if let Some(pending) = self.batch.sent() {
+            self.progress.push(match kept {
+                None => Progress::SentOnce(pending),
+                Some(message) => Progress::Sent {
                     packet_id,
                     message,
                     pending,
-                } => {
-                    // Noted before it is sent: it may be on the wire when sending fails.
-                    self.progress.push(match packet_id {
-                        0 => Progress::SentOnce(pending),
-                        _ => Progress::Sent {
-                            packet_id,
-                            message: Box::new(message.clone()),
-                            pending,
-                        },
-                    });
-                    Packet::Publish {
-                        packet_id,
-                        duplicate: false,
-                        message,
-                    }
-                }
-            };
-            match &packet {
-                Packet::Subscribe { packet_id, .. } => {
-                    self.core.subscriptions.lock().written(*packet_id);
-                }
-                Packet::Unsubscribe { packet_id, .. } => {
-                    let mut subscriptions = self.core.subscriptions.lock();
-                    subscriptions.unsubscribe_written(*packet_id);
-                }
-                _ => {}
-            }
-            self.engine.send(packet)?;
+                },
+            });
         }
-        self.engine.flush()
+        sent
     }
 
     /// The connection is over: what came on it is delivered, what belonged to it is void, and

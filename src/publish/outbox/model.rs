@@ -131,46 +131,30 @@ impl Model {
             assert!(is_drained, "it had all the time in the world");
         }
         for _ in 0..most {
-            let Some(outbound) = self.batch.pop() else {
-                return;
-            };
-            let packet = self.note(outbound);
-            self.send(packet);
+            match self.batch.pop() {
+                None => return,
+                Some(Outbound::Packet(packet)) => self.send(packet),
+                Some(Outbound::Publish { packet_id, message }) => {
+                    let pending = self.batch.sent().unwrap();
+                    self.progress.push(match packet_id {
+                        0 => Progress::SentOnce(pending),
+                        _ => Progress::Sent {
+                            packet_id,
+                            message: Box::new(message.clone()),
+                            pending,
+                        },
+                    });
+                    self.write(packet_id, false, message);
+                }
+            }
         }
         if panics {
-            if let Some(outbound) = self.batch.pop() {
-                if let Packet::Publish { message, .. } = self.note(outbound) {
-                    self.wire.dropped_in_panic.insert(number(&message));
-                }
+            if let Some(Outbound::Publish { message, .. }) = self.batch.pop() {
+                self.wire.dropped_in_panic.insert(number(&message));
             }
             self.lose();
         } else if !self.batch.is_empty() {
             self.lose();
-        }
-    }
-
-    /// What the network thread notes before it sends.
-    fn note(&mut self, outbound: Outbound) -> Packet {
-        let (packet_id, message, pending) = match outbound {
-            Outbound::Packet(packet) => return packet,
-            Outbound::Publish {
-                packet_id,
-                message,
-                pending,
-            } => (packet_id, message, pending),
-        };
-        self.progress.push(match packet_id {
-            0 => Progress::SentOnce(pending),
-            _ => Progress::Sent {
-                packet_id,
-                message: Box::new(message.clone()),
-                pending,
-            },
-        });
-        Packet::Publish {
-            packet_id,
-            duplicate: false,
-            message,
         }
     }
 
@@ -211,11 +195,7 @@ impl Model {
                     message,
                 } => {
                     assert_eq!(message.payload, self.offered[number(&message)].0.payload);
-                    assert!(duplicate || self.wire.dropped_in_panic.contains(&number(&message)));
-                    self.wire.dropped_in_panic.remove(&number(&message));
-                    if self.wire.sent.insert(number(&message)) {
-                        self.wire.first_sent.push(number(&message));
-                    }
+                    assert!(duplicate && self.wire.sent.contains(&number(&message)));
                     self.wire.unanswered.push((packet_id, message));
                 }
                 Packet::Release { packet_id } => {
@@ -297,14 +277,12 @@ impl Model {
                 Ok(Delivery::Acknowledged) => is_acknowledged,
                 Ok(Delivery::Sent) => is_qos0 && is_sent,
                 Err(ReceiptError::Failed(FailedCause::ConnectionLost)) => {
-                    is_qos0 && (in_panic || is_sent)
+                    in_panic || is_qos0 && is_sent
                 }
                 Err(ReceiptError::Failed(FailedCause::SessionLost)) => {
-                    (is_lost || in_panic) && settings.replay == Replay::OnlyWithSession
+                    is_lost && settings.replay == Replay::OnlyWithSession
                 }
-                Err(ReceiptError::Failed(FailedCause::NotAcknowledged)) => {
-                    is_lost || in_panic && !is_qos0
-                }
+                Err(ReceiptError::Failed(FailedCause::NotAcknowledged)) => is_lost,
                 Err(ReceiptError::Unsent) => !is_sent,
                 Err(ReceiptError::Dropped) => {
                     !is_sent && settings.overflow == OutboxOverflow::DropOldest

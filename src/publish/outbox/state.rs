@@ -389,15 +389,16 @@ impl State {
         for publish in self.inflight.forget_births() {
             self.ids.free_publish(publish.packet_id, publish.qos);
         }
+        // The engine panicked with the message in its hands.
+        if let Some(pending) = unsent.sent() {
+            self.in_hand -= 1;
+            self.end(&pending.slot, Fate::ConnectionLost);
+        }
         let mut again = Vec::new();
         while let Some(outbound) = unsent.pop() {
-            if let Outbound::Publish {
-                packet_id,
-                message,
-                pending,
-            } = outbound
-            {
-                again.push((packet_id, Box::new(message), pending));
+            if let Outbound::Publish { packet_id, message } = outbound {
+                let pending = unsent.sent();
+                again.extend(pending.map(|pending| (packet_id, Box::new(message), pending)));
             }
         }
         for (packet_id, message, pending) in again.into_iter().rev() {

@@ -103,12 +103,9 @@ fn step(outbox: &Outbox, progress: &mut Vec<Progress>) -> Option<Vec<String>> {
         while let Some(outbound) = batch.pop() {
             sent.push(match outbound {
                 Outbound::Packet(packet) => name(&packet),
-                Outbound::Publish {
-                    packet_id,
-                    message,
-                    pending,
-                } => {
+                Outbound::Publish { packet_id, message } => {
                     let topic = message.topic.clone();
+                    let pending = batch.sent().unwrap();
                     progress.push(match packet_id {
                         0 => Progress::SentOnce(pending),
                         _ => Progress::Sent {
