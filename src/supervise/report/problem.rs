@@ -18,6 +18,7 @@ use crate::supervise::{outcome::Outcome, report::ClientReport};
 /// | [`LeftUnhandled`](Self::LeftUnhandled) | yes |
 /// | [`FunctionFailed`](Self::FunctionFailed) | yes |
 /// | [`SubscriptionRefused`](Self::SubscriptionRefused) | yes |
+/// | [`UnsubscribeUnfinished`](Self::UnsubscribeUnfinished) | yes |
 /// | [`CutOff`](Self::CutOff) | no: QoS 0 promises no more |
 /// | [`DroppedByPolicy`](Self::DroppedByPolicy) | no: the program chose it |
 /// | [`Unmatched`](Self::Unmatched) | no: the handlers' filters were chosen |
@@ -68,6 +69,9 @@ pub enum ClientProblem {
     SubscriptionLowered,
     /// The same, and the spec accepts it ([`OnLowered::Accept`](crate::OnLowered::Accept)).
     LoweredByChoice,
+    /// The broker's session may still have filters that were unsubscribed from
+    /// ([`ClientReport::unfinished_unsubscribes`]).
+    UnsubscribeUnfinished,
     /// It lost its connection at least three times within a minute.
     Flapped,
     /// QoS 0 messages [`failed`](crate::Ledger::failed): their connection broke while they were
@@ -82,7 +86,7 @@ pub enum ClientProblem {
 }
 
 /// All of them, in the order in which they are named.
-pub(super) const ALL: [ClientProblem; 17] = [
+pub(super) const ALL: [ClientProblem; 18] = [
     ClientProblem::Abandoned,
     ClientProblem::Panicked,
     ClientProblem::GaveUp,
@@ -96,6 +100,7 @@ pub(super) const ALL: [ClientProblem; 17] = [
     ClientProblem::SubscriptionRefused,
     ClientProblem::SubscriptionLowered,
     ClientProblem::LoweredByChoice,
+    ClientProblem::UnsubscribeUnfinished,
     ClientProblem::Flapped,
     ClientProblem::CutOff,
     ClientProblem::DroppedByPolicy,
@@ -132,6 +137,7 @@ impl ClientProblem {
             Self::SubscriptionRefused => "with refused subscriptions",
             Self::SubscriptionLowered => "with lowered subscriptions",
             Self::LoweredByChoice => "with lowered subscriptions, accepted",
+            Self::UnsubscribeUnfinished => "with unfinished unsubscribes",
             Self::Flapped => "flapped",
             Self::CutOff => "cut off at QoS 0",
             Self::DroppedByPolicy => "dropped messages by policy",
@@ -178,6 +184,7 @@ impl ClientProblem {
             Self::LoweredByChoice => {
                 client.accepts_lowered && !client.lowered_subscriptions.is_empty()
             }
+            Self::UnsubscribeUnfinished => !client.unfinished_unsubscribes.is_empty(),
             Self::Flapped => client.flapped,
             Self::CutOff => unpromised.cut_off > 0,
             Self::DroppedByPolicy => {

@@ -242,6 +242,17 @@ fn details(client: &ClientReport) -> Vec<String> {
     if let Some(lost) = lost(&client.stats, client.unpromised, client.unhandled) {
         lines.push(format!("lost: {lost}"));
     }
+    for it in &client.given_up {
+        let (topic, n) = (one_line(&it.topic, usize::MAX), it.messages);
+        lines.push(format!(
+            "given up: {topic} (messages: {n}), the broker closed the connection on it"
+        ));
+    }
+    let named: u64 = client.given_up.iter().map(|it| it.messages).sum();
+    if client.stats.given_up > named {
+        let n = client.stats.given_up - named;
+        lines.push(format!("… and {n} more messages given up"));
+    }
     if let Some(failure) = &client.first_failure {
         let failures = client.failures();
         let first = one_line(&failure.to_string(), usize::MAX);
@@ -267,6 +278,17 @@ fn details(client: &ClientReport) -> Vec<String> {
     if lowered.len() > DETAIL_LINES {
         let n = lowered.len() - DETAIL_LINES;
         lines.push(format!("… and {n} more subscriptions lowered"));
+    }
+    let unfinished = &client.unfinished_unsubscribes;
+    for filter in unfinished.iter().take(DETAIL_LINES) {
+        let filter = one_line(filter, usize::MAX);
+        lines.push(format!(
+            "unsubscribe unfinished: {filter} (the broker's session may still have it)"
+        ));
+    }
+    if unfinished.len() > DETAIL_LINES {
+        let n = unfinished.len() - DETAIL_LINES;
+        lines.push(format!("… and {n} more unsubscribes unfinished"));
     }
     if client.stats.unmatched > 0 {
         let n = client.stats.unmatched;
@@ -310,7 +332,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::supervise::{cause::Cause, lateness::Lateness};
+    use crate::supervise::{cause::Cause, lateness::Lateness, report::GivenUp};
 
     fn client(i: usize) -> ClientReport {
         ClientReport {
@@ -327,6 +349,8 @@ mod tests {
             first_failure: None,
             refused_subscriptions: Vec::new(),
             lowered_subscriptions: Vec::new(),
+            given_up: Vec::new(),
+            unfinished_unsubscribes: Vec::new(),
             accepts_lowered: false,
         }
     }
@@ -495,10 +519,21 @@ mod tests {
             let message = "two\nlines\u{1b}[31m".repeat(100);
             client.last_cause = Some((Cause::Protocol { message }, Instant::now()));
             client.refused_subscriptions = (0..1_000).map(|n| format!("a\n{n}")).collect();
+            client.unfinished_unsubscribes = client.refused_subscriptions.clone();
+            client.given_up = vec![GivenUp {
+                topic: "a\nb".into(),
+                messages: 2,
+            }];
+            client.stats.given_up = 5;
         })
         .to_string();
         assert!(!text.contains('\u{1b}'), "{text}");
-        assert_eq!(text.lines().count(), 4 + DETAIL_LINES + 1, "{text}");
+        assert_eq!(
+            text.lines().count(),
+            4 + 2 * (DETAIL_LINES + 1) + 2,
+            "{text}"
+        );
+        assert!(text.contains("… and 3 more messages given up"), "{text}");
         assert!(
             text.lines().all(|line| line.chars().count() < 400),
             "{text}"
@@ -527,6 +562,10 @@ mod tests {
         assert_eq!(code(|it| it.stats.pub_panics = 1), (true, 1));
         assert_eq!(
             code(|it| it.refused_subscriptions.push("a".into())),
+            (true, 1)
+        );
+        assert_eq!(
+            code(|it| it.unfinished_unsubscribes.push("a".into())),
             (true, 1)
         );
         assert_eq!(code(|it| it.stats.published.expired = 1), (true, 0));
