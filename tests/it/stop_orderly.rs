@@ -92,7 +92,9 @@ fn a_handler_at_work_is_waited_for_whatever_else_is_handled() {
     let report = stop(&fleet, || {
         wait_closed(&field, client, "other");
         // It had its message long before the stop, and still has all rights.
-        assert!(fleet.client("cloud").unwrap().is_connected());
+        let cloud = fleet.client("cloud").unwrap();
+        let is_lost = cloud.wait_disconnected(Duration::from_millis(300));
+        assert!(is_lost.is_err(), "the stop goes on without the handler");
         gate.open();
     });
     assert_eq!(cloud.published("out"), [numbered(1)]);
