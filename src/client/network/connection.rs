@@ -58,10 +58,10 @@ impl Network {
         // One that ends as the one before did is not stable, however long that took.
         let is_again = verdict.is_again | self.is_packet_again(&cause);
         let is_stable = is_stable && !is_again || verdict.is_given_up;
-        let cause = self.closed_on(&verdict).unwrap_or(cause);
+        let cause = self.tell_closed_on(&verdict).unwrap_or(cause);
         self.log_loss(&cause, is_stable);
         if verdict.is_given_up {
-            self.tell_given_up(&cause);
+            self.tell_given_up(&verdict, &cause);
         }
         if self.core.outbox.is_finishing() {
             // It was stopped on its own, and had this connection to send what was left.
@@ -297,6 +297,7 @@ impl Network {
             let mut late = Vec::new();
             self.engine.await_close(&mut |event| late.push(event));
             late.into_iter().for_each(|event| self.handle_late(event));
+            self.core.subscriptions.lock().said_goodbye();
         }
         self.dispatch.hand_over();
         self.dispatch.source().acks.forget();
@@ -314,6 +315,9 @@ impl Network {
             Event::Received(received) => {
                 // A violation ends a connection, and this one has ended.
                 let _ = self.dispatch.deliver(received);
+            }
+            Event::Unsubscribed { packet_id } => {
+                self.core.subscriptions.lock().unsubscribed(packet_id);
             }
             event => _ = self.apply(&event),
         }

@@ -265,7 +265,9 @@ impl State {
             self.birth_due = Some(message);
             return None;
         };
-        if packet_id != 0 {
+        if packet_id == 0 {
+            self.suspicion.born();
+        } else {
             self.inflight.push(InflightPublish {
                 packet_id,
                 qos: message.qos,
@@ -325,11 +327,15 @@ impl State {
             Progress::WakeSent => self.carried_sent(written),
             Progress::Acknowledged { packet_id } => {
                 self.suspicion.is_blurred = false;
+                self.suspicion.birth_read();
                 if let Some(publish) = self.inflight.complete(packet_id) {
                     self.end_inflight(publish, Fate::Acknowledged);
                 }
             }
-            Progress::Released { packet_id } => self.inflight.release(packet_id),
+            Progress::Released { packet_id } => {
+                self.suspicion.birth_read();
+                self.inflight.release(packet_id);
+            }
             Progress::Answered { packet_id } => self.ids.free_request(packet_id),
             Progress::PingAnswered => self.suspicion.answered(),
         }

@@ -26,8 +26,11 @@ pub(super) struct Suspicion {
     sent_at: Option<Instant>,
     /// A QoS 0 message was written, and nothing was acknowledged since.
     pub(super) is_blurred: bool,
-    /// How many connections in a row ended before the birth message was acknowledged.
+    /// How many connections in a row ended before the birth message was acknowledged, or at QoS 0 before
+    /// anything showed that the broker had read it.
     births: u32,
+    /// When a birth message of QoS 0 was sent that the broker has perhaps not read yet.
+    unread_birth: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -105,6 +108,17 @@ impl Suspicion {
         self.ping = Ping::Due;
         self.sent_at = None;
         self.is_blurred = false;
+        self.unread_birth = None;
+    }
+
+    /// A birth message of QoS 0 leaves, before any publish.
+    pub(super) fn born(&mut self) {
+        self.unread_birth = Some(Instant::now());
+    }
+
+    /// The broker has answered to what was sent behind the birth message.
+    pub(super) fn birth_read(&mut self) {
+        self.unread_birth = None;
     }
 
     pub(super) fn is_careful(&self) -> bool {
@@ -127,6 +141,7 @@ impl Suspicion {
 
     /// PINGRESP came.
     pub(super) fn answered(&mut self) {
+        self.birth_read();
         if self.ping == Ping::Sent {
             self.ping = Ping::Answered;
         }
@@ -152,23 +167,41 @@ impl Suspicion {
         most: Option<u32>,
     ) -> Verdict {
         let mut verdict = Verdict::default();
-        self.births = match has_birth {
+        // Nothing acknowledges a birth message of QoS 0. The ping behind the next one says more.
+        let sent = self.unread_birth.take();
+        let is_unread = sent.is_some_and(|it| it.elapsed() < SOON);
+        let is_doubted = is_unread && ended.by_broker && !ended.is_asked;
+        self.births = match is_doubted || has_birth {
             true => self.births.saturating_add(1),
             false => 0,
         };
         if self.births > 1 {
             verdict.is_again = true;
-            verdict.closed_on = ended.by_broker.then_some(ClosedOn {
+            let is_it = ended.by_broker && !ended.is_asked;
+            verdict.closed_on = is_it.then_some(ClosedOn {
                 topic: None,
                 times: self.births,
             });
         }
+        match first {
+            Some(first) => self.judge_publish(first, ended, most, &mut verdict),
+            None => {
+                self.suspect = None;
+                self.is_careful &= n_accepted > 0;
+            }
+        }
+        self.is_careful |= is_doubted;
+        verdict
+    }
+
+    fn judge_publish(
+        &mut self,
+        first: FirstSent,
+        ended: Ended,
+        most: Option<u32>,
+        verdict: &mut Verdict,
+    ) {
         let was_careful = self.is_careful;
-        let Some(first) = first else {
-            self.suspect = None;
-            self.is_careful &= n_accepted > 0;
-            return verdict;
-        };
         let before = self.suspect.take().filter(|it| it.slot.is(&first.slot));
         let mut suspect = before.unwrap_or(Suspect {
             slot: first.slot,
@@ -201,11 +234,10 @@ impl Suspicion {
         }
         if verdict.is_given_up {
             self.is_careful = false;
-            return verdict;
+            return;
         }
         self.is_careful =
             (was_careful && is_alone) || most.is_some_and(|most| suspect.closes + 1 >= most);
         self.suspect = Some(suspect);
-        verdict
     }
 }
