@@ -99,8 +99,8 @@ pub(crate) trait Engine {
     /// What else happened in the same wake-up.
     fn buffered(&mut self) -> Option<Event>;
 
-    /// What has arrived since, up to a bound for each call of `next`. Never waits. To be called after `next`
-    /// when all its events are taken. `end_read` has to follow.
+    /// What has arrived since, up to a bound. Never waits. To be called when all events of `next` are taken.
+    /// `end_read` has to follow.
     fn try_read(&mut self) -> Result<Option<Event>, Cause>;
 
     /// Writes what the engine has answered by itself to what was read.

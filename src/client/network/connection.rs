@@ -169,8 +169,7 @@ impl Network {
             }
             let (outbox, progress) = (&self.core.outbox, &mut self.progress);
             match self.dispatch.hand_over() {
-                0 if has_sent => self.brief_waits.for_publishes(outbox, progress),
-                0 => {}
+                0 => self.brief_waits.for_publishes(outbox, progress),
                 acknowledged => {
                     self.brief_waits
                         .for_acknowledgements(outbox, progress, acknowledged);

@@ -70,7 +70,7 @@ pub(crate) struct IterEngine {
     unflushed_bytes: usize,
     /// rumqttc has answered a packet, and the answer is not flushed.
     has_answered: bool,
-    /// How much may still be read before the next wait.
+    /// What was read since answers were last flushed.
     budget: Budget,
     /// Whether bytes come, and whether the broker answers pings.
     line: Line,
@@ -313,7 +313,6 @@ impl Engine for IterEngine {
     }
 
     fn next(&mut self, wait: Wait) -> Result<Option<Event>, Cause> {
-        self.budget = Budget::default();
         self.wait(wait)
     }
 

@@ -35,7 +35,7 @@ const MOST_BYTES: usize = 64 * 1024;
 // batch of the outbox has to fit behind it.
 const _: () = assert!(MOST_EVENTS / 2 * 4 + ROOM < ENCODER_LIMIT);
 
-/// What was read since the last wait.
+/// What was read since answers were last flushed.
 #[derive(Debug)]
 pub(super) struct Budget {
     events: usize,
@@ -132,19 +132,12 @@ impl IterEngine {
         }
     }
 
-    /// rumqttc flushes its own answers after its own reading only. Should the socket be full, the next
-    /// wake-up does it.
+    /// rumqttc flushes its own answers after its own reading only.
     pub(super) fn flush_answers(&mut self) -> Result<(), Cause> {
-        let Some(network) = &mut self.connection.eventloop.network else {
-            return Ok(());
-        };
-        if !std::mem::take(&mut self.has_answered) {
-            return Ok(());
-        }
-        let flushed = pin!(network.flush()).poll(&mut TaskContext::from_waker(Waker::noop()));
-        match flushed {
-            Poll::Ready(Err(error)) => Err(self.failed(ConnectionError::MqttState(error))),
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        self.budget = Budget::default();
+        match std::mem::take(&mut self.has_answered) {
+            true => self.begin_flush(),
+            false => Ok(()),
         }
     }
 }

@@ -64,6 +64,15 @@ impl BriefWaits {
     /// one thread after the other for a single message, and each takes the processor from those that
     /// publish: giving it back first, a thread finds several messages at once, and nobody has to wake it.
     pub(crate) fn for_publishes(&mut self, outbox: &Outbox, progress: &mut Vec<Progress>) {
+        let is_publish = |step: &Progress| {
+            matches!(
+                step,
+                Progress::SentOnce(_) | Progress::Sent { .. } | Progress::WakeSent
+            )
+        };
+        if !progress.iter().rev().any(is_publish) {
+            return;
+        }
         self.for_publishes.attempt(|| {
             // Whoever waits for what has been written need not wait for this.
             outbox.apply(progress);
