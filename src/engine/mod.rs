@@ -62,8 +62,19 @@ pub(crate) enum Carried {
 pub(crate) struct Wait {
     /// It has to return then.
     pub(crate) until: Option<Instant>,
-    /// Something of a few kilobytes at most is carried, so that nothing large can go out meanwhile.
-    pub(crate) carries_little: bool,
+    /// What is on its way to the engine with a wake-up.
+    pub(crate) carries: Load,
+}
+
+/// How much an engine carries with a wake-up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// Nothing yet. Another thread may hand over a packet of any size meanwhile.
+    #[default]
+    Unknown,
+    /// What goes out at once on any line.
+    Small,
+    Large,
 }
 
 /// One client's connections, one after the other. Belongs to the network thread.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     client::network::{After, Network, events::Flow},
-    engine::{Event, Wait},
+    engine::{Event, Load, Wait},
     publish::{
         batch::Outbound,
         entry::Progress,
@@ -117,7 +117,7 @@ impl Network {
             }
             let mut wait = Wait {
                 until: self.answers_by()?,
-                carries_little: false,
+                carries: Load::Unknown,
             };
             let mut has_sent = false;
             if self.core.stop.is_raised() {
@@ -136,7 +136,8 @@ impl Network {
                     Taken::Parked { expires_at } => {
                         wait.until = [wait.until, expires_at].into_iter().flatten().min();
                     }
-                    Taken::Carried { is_small } => wait.carries_little = is_small,
+                    Taken::Carried { is_small: true } => wait.carries = Load::Small,
+                    Taken::Carried { is_small: false } => wait.carries = Load::Large,
                     Taken::NextId(id) => {
                         self.engine.set_next_id(id);
                         continue;

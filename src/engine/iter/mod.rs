@@ -52,6 +52,10 @@ use crate::{
 /// At most one packet is in rumqttc's channel; one more is room for nothing that should happen.
 const CHANNEL_CAPACITY: usize = 2;
 
+/// With a higher limit on packets a client always waits with a timer. Without one, a packet that finds it
+/// parked is timed by what a slow line needs for the limit.
+const MOST_WITHOUT_TIMER: usize = 512 * 1024;
+
 /// One client's rumqttc.
 pub(crate) struct IterEngine {
     connection: rumqttc::Connection,
@@ -74,6 +78,8 @@ pub(crate) struct IterEngine {
     budget: Budget,
     /// Whether bytes come, and whether the broker answers pings.
     line: Line,
+    /// A large message may come: a client that has sent one, or whose limit is high.
+    expects_large: bool,
     /// A flush is not done: the system takes no more bytes for now.
     behind: Option<Behind>,
 }
@@ -100,6 +106,7 @@ impl IterEngine {
         // rumqttc makes room for 100 events, 14 KiB a client. They are taken out after each wake-up, and
         // a quiet client never has more than a few.
         connection.eventloop.state.events = VecDeque::new();
+        let expects_large = settings.max_packet_size > MOST_WITHOUT_TIMER;
         let engine = Box::new(Self {
             connection,
             context: Context {
@@ -117,6 +124,7 @@ impl IterEngine {
             has_answered: false,
             budget: Budget::default(),
             line: Line::default(),
+            expects_large,
             behind: None,
         });
         Ok((engine, RequestWaker(client)))

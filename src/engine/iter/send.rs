@@ -30,7 +30,9 @@ impl IterEngine {
     /// rumqttc's state is told only what it needs to recognize the answers: which identifiers of QoS 1 and 2
     /// are in flight. The outbox has the messages.
     pub(super) fn send_packet(&mut self, packet: Packet) -> Result<(), Cause> {
-        self.unflushed_bytes += packet.size();
+        let size = packet.size();
+        self.expects_large |= size > ENCODER_LIMIT;
+        self.unflushed_bytes += size;
         let packet = match packet {
             Packet::Publish {
                 packet_id,

@@ -22,7 +22,7 @@ use rumqttc::{ConnectionError, Outgoing, Packet, PubComp, PubRel};
 
 use crate::{
     engine::{
-        Event, Wait,
+        Event, Load, Wait,
         iter::{IterEngine, convert::whole_seconds, send::ENCODER_LIMIT},
     },
     supervise::cause::Cause,
@@ -75,19 +75,13 @@ impl IterEngine {
     /// is the same with a timer. Nothing is lost when the timer fires: less than 8 KiB are in the
     /// encoder whenever rumqttc takes a packet from its channel.
     pub(super) fn wait(&mut self, wait: Wait) -> Result<Option<Event>, Cause> {
-        let event = match (self.behind.take(), wait) {
-            (Some(behind), _) => self.catch_up(behind),
-            (
-                None,
-                Wait {
-                    until: None,
-                    carries_little: true,
-                },
-            ) => {
-                self.time_rumqttc(self.settings.connect_timeout);
-                self.listen()
-            }
-            (None, wait) => self.listen_for(wait),
+        self.expects_large |= wait.carries == Load::Large;
+        let event = match self.behind.take() {
+            Some(behind) => self.catch_up(behind),
+            None => match self.longest(wait) {
+                None => self.listen(wait.carries),
+                Some(longest) => self.listen_for(longest, wait.carries),
+            },
         }?;
         match self.line.is_dead() {
             true => Err(Cause::KeepAlive),
@@ -95,23 +89,25 @@ impl IterEngine {
         }
     }
 
-    fn longest(&self, wait: Wait) -> Duration {
+    /// The timer that the wait needs. `None`: no timer, which spares an idle client its wake-ups and 8 KiB of
+    /// touched stack.
+    fn longest(&self, wait: Wait) -> Option<Duration> {
         let settings = &self.settings;
-        let longest = match wait.carries_little {
-            true => Duration::MAX,
-            // Another thread may hand over a packet of any size. One that stands still from the start is
-            // noticed after two of these. An idle client wakes for it as often as that.
-            false => {
-                let patience = settings.connect_timeout.max(Duration::from_secs(1));
-                (settings.keep_alive + Duration::from_secs(1)).min(patience)
-            }
+        let is_watched = match wait.carries {
+            Load::Small => false,
+            Load::Large => true,
+            // The first large message of a client finds it without a timer.
+            Load::Unknown => self.expects_large,
         };
-        match wait.until {
-            // tokio's timers have milliseconds.
-            Some(until) => longest
-                .min(until.saturating_duration_since(Instant::now()) + Duration::from_millis(1)),
-            None => longest,
-        }
+        // A packet that stands still from the start is noticed after two of these.
+        let patience = settings.connect_timeout.max(Duration::from_secs(1));
+        let watch = (settings.keep_alive + Duration::from_secs(1)).min(patience);
+        let watch = is_watched.then_some(watch);
+        // tokio's timers have milliseconds.
+        let until = wait.until.map(|until| {
+            until.saturating_duration_since(Instant::now()) + Duration::from_millis(1)
+        });
+        [watch, until].into_iter().flatten().min()
     }
 
     /// How long rumqttc gives a connect or a flush.
@@ -121,7 +117,13 @@ impl IterEngine {
     }
 
     /// Blocks until something happens.
-    fn listen(&mut self) -> Result<Option<Event>, Cause> {
+    fn listen(&mut self, carries: Load) -> Result<Option<Event>, Cause> {
+        // Progress is not seen here: a packet that is handed over meanwhile has the time that a slow line needs.
+        let bytes = match carries {
+            Load::Small => 0,
+            Load::Unknown | Load::Large => self.settings.max_packet_size,
+        };
+        self.time_rumqttc(self.settings.connect_timeout + on_a_slow_line(bytes));
         self.line.waits();
         let event = self.connection.iter().next();
         self.line.waited(false);
@@ -133,13 +135,13 @@ impl IterEngine {
         }
     }
 
-    fn listen_for(&mut self, wait: Wait) -> Result<Option<Event>, Cause> {
+    fn listen_for(&mut self, longest: Duration, carries: Load) -> Result<Option<Event>, Cause> {
         // A few kilobytes need no progress to be seen; for anything else our own timer is what cuts it.
-        self.time_rumqttc(match wait.carries_little {
-            true => self.settings.connect_timeout,
-            false => OURS,
+        self.time_rumqttc(match carries {
+            Load::Small => self.settings.connect_timeout,
+            Load::Unknown | Load::Large => OURS,
         });
-        let (came, event) = self.listen_at_most(self.longest(wait))?;
+        let (came, event) = self.listen_at_most(longest)?;
         if came {
             return Ok(event);
         }

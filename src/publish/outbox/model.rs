@@ -15,7 +15,7 @@ use crate::{
         batch::{Outbound, SendBatch},
         entry::Progress,
         message::Packet,
-        outbox::{network_side::Taken, suspicion::Ended},
+        outbox::{network_side::Taken, state::NetworkThread, suspicion::Ended},
         receipt::{Delivery, FailedCause, ReceiptError},
     },
     spec::{outbox::Replay, qos::QoS},
@@ -126,6 +126,9 @@ impl Model {
         }
         let (progress, batch) = (&mut self.progress, &mut self.batch);
         let taken = self.outbox.take_or_park(progress, batch, ROOM, None);
+        // Else something would be carried while the engine sends, and cannot take it.
+        let is_parked = self.outbox.lock().network == NetworkThread::Parked;
+        assert_eq!(is_parked, matches!(taken, Taken::Parked { .. }));
         if taken == Taken::Finished {
             let is_drained = self.outbox.lock().is_drained();
             assert!(is_drained, "it had all the time in the world");

@@ -163,9 +163,15 @@ impl Outbox {
             state.apply(step, Fate::Sent);
         }
         state.is_sending = false;
-        if state.network == NetworkThread::Closed {
-            self.notify_drained(&state);
-            return Taken::Closed;
+        match state.network {
+            NetworkThread::Closed => {
+                self.notify_drained(&state);
+                return Taken::Closed;
+            }
+            // A packet has woken it. From here on nothing is carried: the engine may be unable to take it
+            // while it sends.
+            NetworkThread::Parked => state.network = NetworkThread::Running,
+            NetworkThread::Running | NetworkThread::Offline => {}
         }
         if let Some(finish_by) = state.finish_by {
             if state.is_drained() || Instant::now() >= finish_by {
