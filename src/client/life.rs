@@ -5,7 +5,13 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::{
-    client::{brokers::Brokers, handle::Core, link::Link, network::Network, tls::TlsConfig},
+    client::{
+        brokers::Brokers,
+        handle::Core,
+        link::{self, Link, RumqttcBell, Unlinked},
+        network::Network,
+        tls::TlsConfig,
+    },
     publish::{batch::Batch, outbox::moment::Moments},
     receive::dispatch::Dispatch,
     spec::{retry::Attempts, settings::Settings},
@@ -91,8 +97,34 @@ impl Life {
         let _ = self.report.send(Ok(()));
         // Nothing is ever sent: this waits for the sender to be dropped.
         let _ = self.go.recv();
+        Ok(self.network(link, brokers))
+    }
+
+    /// rumqttc's client, whose other half goes into the outbox, and what it will connect to.
+    #[inline(never)]
+    fn build(&mut self) -> Result<(Box<Link>, Box<Brokers>), String> {
+        let brokers = self.brokers()?;
+        // Its runtime takes a good deal of the stack: nothing large may be above it.
+        let unlinked = link::unlinked(&self.settings)?;
+        let (link, bell) = self.link(unlinked);
+        self.core.outbox.attach(bell);
+        Ok((link, brokers))
+    }
+
+    #[inline(never)]
+    fn brokers(&self) -> Result<Box<Brokers>, String> {
+        Brokers::new(&self.settings).map(Box::new)
+    }
+
+    #[inline(never)]
+    fn link(&mut self, unlinked: Box<Unlinked>) -> (Box<Link>, Box<RumqttcBell>) {
+        Link::new(self.settings.clone(), self.tls.take(), *unlinked)
+    }
+
+    #[inline(never)]
+    fn network(self: Box<Self>, link: Box<Link>, brokers: Box<Brokers>) -> Box<Network> {
         let settings = self.settings;
-        Ok(Box::new(Network {
+        Box::new(Network {
             core: self.core,
             link,
             dispatch: self.dispatch,
@@ -109,15 +141,6 @@ impl Life {
             answered: false,
             ended_on: None,
             outage: None,
-        }))
-    }
-
-    /// rumqttc's client, whose other half goes into the outbox, and what it will connect to.
-    #[inline(never)]
-    fn build(&mut self) -> Result<(Box<Link>, Brokers), String> {
-        let brokers = Brokers::new(&self.settings)?;
-        let (link, bell) = Link::new(self.settings.clone(), self.tls.take())?;
-        self.core.outbox.attach(Box::new(bell));
-        Ok((link, brokers))
+        })
     }
 }

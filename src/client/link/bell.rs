@@ -1,7 +1,7 @@
 //! The bell: rumqttc's request channel, which wakes the network thread.
 
 use bytes::Bytes;
-use rumqttc::{Publish, Request};
+use rumqttc::{AsyncClient, Publish, Request};
 
 use crate::{
     client::link::convert::{filter, outgoing, qos_in, qos_out},
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Wakes the network thread by handing one item to rumqttc's channel.
-pub(crate) struct RumqttcBell(pub(crate) rumqttc::Client);
+pub(crate) struct RumqttcBell(pub(super) AsyncClient);
 
 impl Bell for RumqttcBell {
     fn ring(&self, item: Item) -> Result<(), Item> {

@@ -39,7 +39,7 @@ impl Link {
         last_id: u16,
     ) {
         self.stalled = 0;
-        self.expect_releases(last_id);
+        self.begin_behind(last_id);
         let born = birth_id.and_then(|birth_id| self.birth(birth_id));
         let unsubscribes = subscriptions.unsubscribe.into_iter().map(unsubscribe);
         let subscribes = subscriptions.subscribe.into_iter().map(subscribe);
@@ -171,7 +171,7 @@ impl Link {
             let left = deadline.saturating_duration_since(Instant::now());
             // An error is the end of the connection: a further call would connect again.
             match self.connection.recv_timeout(left) {
-                Ok(Ok(event)) if !left.is_zero() => note(self.translate(event)),
+                Some(Ok(event)) if !left.is_zero() => note(self.translate(event)),
                 _ => break,
             }
         }

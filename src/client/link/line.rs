@@ -5,11 +5,7 @@
 //! behind it. rumqttc tells nothing of a packet before it is complete, but its thread wakes for each
 //! piece of it, and tokio counts how often a runtime goes to sleep.
 
-use std::{
-    sync::{Arc, OnceLock},
-    task::{Wake, Waker},
-    time::Instant,
-};
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 
@@ -21,10 +17,10 @@ const MOST_IDLE_WAKES: u64 = 6;
 /// were seen.
 const MOST_TIMER_WAKES: u64 = 4;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Line {
-    /// rumqttc's runtime, once it is known.
-    runtime: Arc<OnceLock<Handle>>,
+    /// rumqttc's.
+    runtime: Handle,
     /// How often the runtime slept when the current wait began.
     before: u64,
     /// How often it woke without an event, in all.
@@ -42,12 +38,22 @@ pub(super) struct Line {
 }
 
 impl Line {
+    pub(super) fn new(runtime: Handle) -> Self {
+        Self {
+            runtime,
+            before: 0,
+            moved: 0,
+            at_ping: 0,
+            at_look: 0,
+            ping: None,
+            lenient_until: None,
+            is_dead: false,
+        }
+    }
+
     /// A new connection: nothing is known.
     pub(super) fn connecting(&mut self) {
-        *self = Self {
-            runtime: Arc::clone(&self.runtime),
-            ..Self::default()
-        };
+        *self = Self::new(self.runtime.clone());
     }
 
     /// A wait inside rumqttc begins.
@@ -99,39 +105,14 @@ impl Line {
         self.moved - before > MOST_IDLE_WAKES
     }
 
-    /// A waker to read from the connection with, while rumqttc's runtime is not known. rumqttc replaces
-    /// it by its own when it waits next, inside its runtime: the one place to learn which that is.
-    pub(super) fn finder(&self) -> Option<Waker> {
-        match self.runtime.get() {
-            Some(_) => None,
-            None => Some(Arc::new(Finder(Arc::clone(&self.runtime))).into()),
-        }
-    }
-
     #[cfg(target_has_atomic = "64")]
     fn sleeps(&self) -> u64 {
-        let runtime = self.runtime.get();
-        runtime.map_or(0, |runtime| runtime.metrics().worker_park_count(0))
+        self.runtime.metrics().worker_park_count(0)
     }
 
     /// tokio does not count there: a line that moves is not told from one that does not.
     #[cfg(not(target_has_atomic = "64"))]
     fn sleeps(&self) -> u64 {
         0
-    }
-}
-
-struct Finder(Arc<OnceLock<Handle>>);
-
-impl Wake for Finder {
-    fn wake(self: Arc<Self>) {}
-}
-
-impl Drop for Finder {
-    fn drop(&mut self) {
-        if let Ok(runtime) = Handle::try_current() {
-            // Another one may have been here first: it is the same runtime.
-            let _ = self.0.set(runtime);
-        }
     }
 }

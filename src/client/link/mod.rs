@@ -7,6 +7,7 @@
 mod bell;
 mod cause;
 mod convert;
+mod driving;
 mod edges;
 mod feeding;
 mod growth;
@@ -22,16 +23,19 @@ mod websocket;
 
 use std::collections::VecDeque;
 
+pub(crate) use bell::RumqttcBell;
 pub(crate) use waiting::{Flush, Wait};
 
-use rumqttc::{ConnectionError, Event, Packet, Request, StateError, SubscribeReasonCode};
+use rumqttc::{
+    AsyncClient, ConnectionError, Event, Packet, Request, StateError, SubscribeReasonCode,
+};
 
 use crate::{
     client::{
         link::{
-            bell::RumqttcBell,
             cause::Context,
             convert::{network_options, options, qos_in, received},
+            driving::Connection,
             line::Line,
             waiting::{Behind, on_a_slow_line},
         },
@@ -46,7 +50,7 @@ use crate::{
         qos::QoS,
         settings::{Session, Settings},
     },
-    supervise::{cause::Cause, panic::caught},
+    supervise::cause::Cause,
 };
 
 /// At most one bell is in rumqttc's channel; one more is room for nothing that should happen.
@@ -105,9 +109,30 @@ pub(crate) struct Unfed {
     pub(crate) cause: Cause,
 }
 
+/// What rumqttc makes of a client's settings.
+pub(crate) struct Unlinked {
+    client: AsyncClient,
+    connection: Connection,
+}
+
+/// Makes rumqttc's client: three descriptors and no connection yet.
+#[inline(never)]
+pub(crate) fn unlinked(settings: &Settings) -> Result<Box<Unlinked>, String> {
+    let mut nowhere = options(settings, "", 0, None);
+    nowhere.set_inflight(Window::first_ids(settings.outbox.window));
+    let (client, connection) = Connection::new(nowhere, CHANNEL_CAPACITY)?;
+    let mut made = Box::new(Unlinked { client, connection });
+    let eventloop = &mut made.connection.eventloop;
+    eventloop.set_network_options(network_options());
+    // rumqttc makes room for 100 events, 14 KiB a client. They are taken out after each wake-up, and
+    // a quiet client never has more than a few.
+    eventloop.state.events = VecDeque::new();
+    Ok(made)
+}
+
 /// One client's rumqttc.
 pub(crate) struct Link {
-    connection: rumqttc::Connection,
+    connection: Connection,
     settings: Settings,
     /// For the brokers that are spoken to over TLS.
     tls: Option<TlsConfig>,
@@ -132,11 +157,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Builds rumqttc's client: three descriptors and no connection yet.
+    /// The link over this client of rumqttc's.
     pub(crate) fn new(
         mut settings: Settings,
         tls: Option<TlsConfig>,
-    ) -> Result<(Box<Self>, RumqttcBell), String> {
+        Unlinked { client, connection }: Unlinked,
+    ) -> (Box<Self>, Box<RumqttcBell>) {
         // Each attempt is told where it goes and what to log in with, and what is subscribed to is kept
         // elsewhere: a large fleet need not have it twice.
         settings.credentials = Credentials::Anonymous;
@@ -144,16 +170,8 @@ impl Link {
         settings.subscriptions = Vec::new();
         settings.tls = None;
         settings.name = String::new();
-        let ids = Window::first_ids(settings.outbox.window);
-        let mut nowhere = options(&settings, "", 0, None);
-        nowhere.set_inflight(ids);
-        // rumqttc unwraps the making of its runtime: at the descriptor limit it panics.
-        let (client, mut connection) = caught(|| rumqttc::Client::new(nowhere, CHANNEL_CAPACITY))?;
-        connection.eventloop.set_network_options(network_options());
-        // rumqttc makes room for 100 events, 14 KiB a client. They are taken out after each wake-up, and
-        // a quiet client never has more than a few.
-        connection.eventloop.state.events = VecDeque::new();
         let link = Box::new(Self {
+            line: Line::new(connection.runtime()),
             connection,
             context: Context {
                 connect_timeout: settings.connect_timeout,
@@ -161,18 +179,17 @@ impl Link {
                 address: None,
                 connected: false,
             },
+            ids: Window::first_ids(settings.outbox.window),
             settings,
             tls,
             aim: None,
             opening: VecDeque::new(),
-            ids,
             leaving: false,
             stalled: 0,
             unflushed: false,
-            line: Line::default(),
             behind: None,
         });
-        Ok((link, RumqttcBell(client)))
+        (link, Box::new(RumqttcBell(client)))
     }
 
     /// Where the next attempt goes, and as whom.
@@ -198,6 +215,7 @@ impl Link {
 
     /// One attempt to connect, bounded by the connect timeout.
     pub(crate) fn connect(&mut self) -> Result<Happened, Cause> {
+        self.expect_releases();
         self.line.connecting();
         // The CONNECT packet may hold a large will: a slow line needs its time for that, too.
         let will = self.settings.will.as_ref();
@@ -205,15 +223,14 @@ impl Link {
         self.time_rumqttc(self.settings.connect_timeout + on_a_slow_line(bytes));
         match self.listen()? {
             // Believed, it would leave the client without its subscriptions.
-            Some(Happened::Connected {
+            Happened::Connected {
                 session_present: true,
-            }) if self.settings.session == Session::Clean => Err(Cause::Protocol {
+            } if self.settings.session == Session::Clean => Err(Cause::Protocol {
                 message: "CONNACK says that there is a session, but a clean one was asked for \
                           [MQTT-3.2.2-1]"
                     .to_owned(),
             }),
-            Some(happened) => Ok(happened),
-            None => Err(Cause::Closed),
+            happened => Ok(happened),
         }
     }
 

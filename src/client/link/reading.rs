@@ -26,10 +26,7 @@ impl Link {
         let Some(network) = &mut eventloop.network else {
             return Ok(None);
         };
-        let read = match self.line.finder() {
-            None => pin!(network.read()).poll(&mut context),
-            Some(finder) => pin!(network.read()).poll(&mut TaskContext::from_waker(&finder)),
-        };
+        let read = pin!(network.read()).poll(&mut context);
         let handled = match read {
             Poll::Pending => return Ok(None),
             // rumqttc does nothing with these but to queue a copy: acknowledging is ours.

@@ -22,13 +22,17 @@ static EXPECTING: Mutex<Vec<(u16, MqttState)>> = Mutex::new(Vec::new());
 const MOST_KEPT: usize = 8;
 
 impl Link {
-    /// Gives rumqttc a state that expects every PUBREL, in which the last identifier that was used is
-    /// this one. To be called when there is nothing in the old one but events.
-    pub(super) fn expect_releases(&mut self, last: u16) {
-        let mut state = expecting(self.ids);
-        advance(&mut state, last % self.ids);
-        let old = mem::replace(&mut self.connection.eventloop.state, state);
+    /// Gives rumqttc a state that expects every PUBREL. To be called when there is nothing in the old one
+    /// but events, and before there is a connection: then the copy, of 8 KiB, takes the place in memory
+    /// that the buffers of the last connection had.
+    pub(super) fn expect_releases(&mut self) {
+        let old = mem::replace(&mut self.connection.eventloop.state, expecting(self.ids));
         self.connection.eventloop.state.events = old.events;
+    }
+
+    /// The last identifier that was used is this one. To be called once for each `expect_releases`.
+    pub(super) fn begin_behind(&mut self, last: u16) {
+        advance(&mut self.connection.eventloop.state, last % self.ids);
     }
 
     /// This PUBREL was answered, and may come again.

@@ -90,24 +90,20 @@ pub(super) fn on_a_slow_line(bytes: usize) -> Duration {
 }
 
 impl Link {
-    /// Blocks until something happens, or the wait is over: `None`. One call of
-    /// `Connection::iter().next()`, or where there is a deadline of `Connection::recv_timeout`, which
-    /// is the same with a timer. Nothing is lost when the timer fires: less than 8 KiB are in the
+    /// Blocks until something happens, or the wait is over: `None`. One run of rumqttc's event loop,
+    /// where there is a deadline with a timer. Nothing is lost when the timer fires: less than 8 KiB are in the
     /// encoder whenever rumqttc takes a packet from its channel.
     pub(crate) fn next(&mut self, wait: Wait) -> Result<Option<Happened>, Cause> {
-        let happened = match (self.behind.take(), wait) {
-            (Some(behind), _) => self.catch_up(behind),
-            (
-                None,
-                Wait {
-                    until: None,
-                    flush: Flush::Small,
-                },
-            ) => {
+        let happened = match wait {
+            _ if self.behind.is_some() => self.catch_up(),
+            Wait {
+                until: None,
+                flush: Flush::Small,
+            } => {
                 self.time_rumqttc(self.settings.connect_timeout);
-                self.listen()
+                self.listen().map(Some)
             }
-            (None, wait) => self.listen_for(self.longest(wait), self.flush_timeout(wait.flush)),
+            wait => self.listen_for(self.longest(wait), self.flush_timeout(wait.flush)),
         }?;
         match self.line.is_dead() {
             true => Err(Cause::KeepAlive),
@@ -165,15 +161,13 @@ impl Link {
     }
 
     /// Blocks until something happens.
-    pub(super) fn listen(&mut self) -> Result<Option<Happened>, Cause> {
+    pub(super) fn listen(&mut self) -> Result<Happened, Cause> {
         self.line.waits();
-        let event = self.connection.iter().next();
+        let event = self.connection.recv();
         self.line.waited(false);
         match event {
-            Some(Ok(event)) => Ok(Some(self.translate(event))),
-            Some(Err(error)) => Err(self.failed(error)),
-            // rumqttc's own end of its requests, which can't come while it holds a sender.
-            None => Err(Cause::Closed),
+            Ok(event) => Ok(self.translate(event)),
+            Err(error) => Err(self.failed(error)),
         }
     }
 
@@ -183,9 +177,15 @@ impl Link {
         flush_timeout: Duration,
     ) -> Result<Option<Happened>, Cause> {
         self.time_rumqttc(flush_timeout);
-        if let Some(happened) = self.listen_at_most(longest)? {
-            return Ok(Some(happened));
+        match self.listen_at_most(longest)? {
+            Some(happened) => Ok(Some(happened)),
+            None => self.flush_on(),
         }
+    }
+
+    /// The wait was over, perhaps in the middle of a flush.
+    #[inline(never)]
+    fn flush_on(&mut self) -> Result<Option<Happened>, Cause> {
         self.flush(false)?;
         if let Some(behind) = &mut self.behind {
             behind.is_large = wrote(&self.connection.eventloop.state.events);
@@ -197,16 +197,20 @@ impl Link {
         self.line.waits();
         let event = self.connection.recv_timeout(longest);
         // The turns of a flush are too short for the wheel to turn.
-        self.line.waited(event.is_err() && longest > LONGEST_TURN);
+        self.line.waited(event.is_none() && longest > LONGEST_TURN);
         match event {
-            Ok(Ok(event)) => Ok(Some(self.translate(event))),
-            Ok(Err(error)) => Err(self.failed(error)),
-            Err(_) => Ok(None),
+            Some(Ok(event)) => Ok(Some(self.translate(event))),
+            Some(Err(error)) => Err(self.failed(error)),
+            None => Ok(None),
         }
     }
 
     /// One turn of a flush that is not done: waits for a piece of it to go out, or for something to come.
-    fn catch_up(&mut self, mut behind: Behind) -> Result<Option<Happened>, Cause> {
+    #[inline(never)]
+    fn catch_up(&mut self) -> Result<Option<Happened>, Cause> {
+        let Some(mut behind) = self.behind.take() else {
+            return Ok(None);
+        };
         self.time_rumqttc(OURS);
         let heard = self.listen_at_most(behind.turn)?;
         if heard.is_some() {

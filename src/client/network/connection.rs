@@ -1,4 +1,4 @@
-//! One connection, from CONNACK to its end: the loop over `Connection::iter()`.
+//! One connection, from CONNACK to its end: the loop over rumqttc's events.
 
 use std::{
     sync::Arc,
@@ -32,6 +32,7 @@ const MOST_WAKE_UPS_FOR_A_BELL: u32 = 32;
 
 impl Network {
     /// One connection, from CONNACK to its end.
+    #[inline(never)]
     pub(super) fn session(&mut self, session_present: bool) -> After {
         let since = Instant::now();
         self.begin(session_present);
@@ -79,6 +80,7 @@ impl Network {
     }
 
     /// What a new connection begins with.
+    #[inline(never)]
     fn begin(&mut self, session_present: bool) {
         self.core.counters.connects.increment();
         self.log_connect();
@@ -117,7 +119,8 @@ impl Network {
         }
     }
 
-    /// The loop over `Connection::iter()`. `Ok` once DISCONNECT is written.
+    /// The loop over rumqttc's events. `Ok` once DISCONNECT is written.
+    #[inline(never)]
     fn iterate(&mut self, since: Instant) -> Result<(), Cause> {
         let mut leaving = false;
         let mut patience = MOST_WAKE_UPS_FOR_A_BELL;
@@ -207,6 +210,7 @@ impl Network {
     }
 
     /// A large packet is on its way out: sends it piece by piece, beside what comes.
+    #[inline(never)]
     fn catch_up(&mut self) -> Result<(), Cause> {
         let mut stopped_at = None;
         while self.link.is_behind() {
@@ -228,6 +232,7 @@ impl Network {
     }
 
     /// When the oldest SUBSCRIBE that is not answered is late, if there is one.
+    #[inline(never)]
     fn answers_by(&mut self) -> Result<Option<Instant>, Cause> {
         let mut subscriptions = self.core.subscriptions.lock();
         let Some(since) = subscriptions.waiting_since() else {
@@ -246,6 +251,7 @@ impl Network {
 
     /// Sends the acknowledgements and changes of subscriptions that wait, then DISCONNECT. Says whether that is written; if
     /// not, the next wake-up goes on.
+    #[inline(never)]
     fn leave(&mut self, leaving: &mut bool) -> Result<bool, Cause> {
         if !*leaving {
             *leaving = true;
@@ -258,6 +264,7 @@ impl Network {
     }
 
     /// Sends what the connection begins with. Says whether all of it is sent.
+    #[inline(never)]
     fn open(&mut self) -> Result<bool, Cause> {
         let mut written = Vec::new();
         let opened = self.link.open(&mut |happened| written.push(happened));
@@ -268,6 +275,7 @@ impl Network {
     }
 
     /// Gives what the outbox handed over to the encoder: the bell behind it flushes it.
+    #[inline(never)]
     fn feed(&mut self) -> Result<(), Cause> {
         while let Some(item) = self.batch.feed() {
             let written = self.link.feed(item);
@@ -300,6 +308,7 @@ impl Network {
 
     /// The connection is over: what came on it is delivered, what belonged to it is void, and
     /// what was still to be sent waits for the next one.
+    #[inline(never)]
     fn hang_up(&mut self, said_goodbye: bool, lost: Option<&Cause>) -> Verdict {
         let ended = Ended {
             by_broker: matches!(lost, Some(Cause::Closed | Cause::Broken { .. })),

@@ -1,7 +1,7 @@
 //! The network thread of one client: connect, iterate, count, pause, and end with an outcome.
 //!
-//! It blocks on nothing but rumqttc's `Connection::iter().next()` (or its twin with a timer,
-//! `recv_timeout`, where there is a deadline), a name look-up, the user's credentials function or
+//! It blocks on nothing but a run of rumqttc's event loop (with a timer, where there is a deadline), a name
+//! look-up, the user's credentials function or
 //! password file, a pause that the stop signal ends, a moment of 200 µs at most for what is about to
 //! be sent, and, after DISCONNECT, the broker's closing of the connection for 100 ms at most.
 
@@ -45,7 +45,7 @@ pub(crate) struct Network {
     pub(crate) link: Box<Link>,
     pub(crate) dispatch: Dispatch,
     pub(crate) pacer: Option<Arc<Pacer>>,
-    pub(crate) brokers: Brokers,
+    pub(crate) brokers: Box<Brokers>,
     pub(crate) attempts: Attempts,
     /// What was seen and the outbox does not know yet: told in one go for each wake-up.
     pub(crate) progress: Vec<Progress>,
@@ -133,6 +133,7 @@ impl Network {
 
     /// One attempt to connect. Says whether the broker had the session, or why it failed: `None` if
     /// a stop came before it was made.
+    #[inline(never)]
     fn attempt(&mut self) -> Result<bool, Option<Cause>> {
         if let Some(pacer) = &self.pacer {
             if !pacer.turn(&self.core.stop) {
@@ -185,6 +186,7 @@ impl Network {
     }
 
     /// A connect failed.
+    #[inline(never)]
     fn connect_failed(&mut self, cause: Cause) -> After {
         self.log_failed_connect(&cause);
         self.attempt_failed(cause)
