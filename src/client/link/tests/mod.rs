@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     client::{
-        link::{Link, RumqttcBell, Wait},
+        link::{Link, RumqttcBell, Wait, unlinked},
         resolve::Hop,
         subscriptions::Opening,
     },
@@ -30,13 +30,14 @@ const LARGE: usize = 16 * 1024 * 1024;
 const CALLS: usize = 100;
 
 /// A connection, and the broker's end of it.
-fn connected() -> (Box<Link>, RumqttcBell, TcpStream) {
+fn connected() -> (Box<Link>, Box<RumqttcBell>, TcpStream) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let broker = listener.local_addr().unwrap();
     let url = format!("mqtt://{broker}");
     let mut settings = Settings::new("stalled".to_owned(), Broker::from(url));
     settings.max_packet_size = 2 * LARGE;
-    let (mut link, bell) = Link::new(settings, None).unwrap();
+    let made = unlinked(&settings).unwrap();
+    let (mut link, bell) = Link::new(settings, None, *made);
     let address = Address::Network {
         scheme: Scheme::Mqtt,
         host: broker.ip().to_string(),
