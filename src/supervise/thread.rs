@@ -220,8 +220,10 @@ mod tests {
         })
         .unwrap();
         let inside = InsideStop::new(Arc::clone(&thread));
-        assert!(thread.wait_idle(None));
-        assert!(!thread.join_until(None), "it has not ended");
+        let late = Instant::now() + Duration::from_secs(20);
+        assert!(thread.wait_idle(Some(late)));
+        assert!(!thread.join_until(Some(late)), "it has not ended");
+        assert!(Instant::now() < late, "neither has waited");
         drop(inside);
         let soon = Some(Instant::now() + Duration::from_millis(10));
         assert!(!thread.wait_idle(soon), "it may be busy again");

@@ -304,8 +304,10 @@ fn what_waited_for_a_burst_to_pass_leaves_at_once() {
                 let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
                 let url = format!("mqtt://{}", listener.local_addr().unwrap());
                 scope.spawn(move || burst_to(&listener, n_messages));
+                // Of both a client may wake to flush.
                 ClientSpec::new(format!("burst{n_messages}"), url)
                     .subscribe("t", QoS::AtMostOnce)
+                    .connect_timeout(60 * SECOND)
                     .keep_alive(60 * SECOND)
                     .retry(quick_retry(1))
             })

@@ -322,3 +322,6 @@ fn acknowledges(packet: &Packet) -> Option<u16> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
