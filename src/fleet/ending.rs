@@ -36,6 +36,9 @@ use crate::{
 /// disconnect in: a broker may take 100 ms to close.
 const LAST_MOMENT: Duration = Duration::from_millis(50);
 
+/// At most this many threads are in the log line of a stop.
+const MOST_LOGGED: usize = 10;
+
 /// How to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -269,7 +272,14 @@ impl Ending {
         self.is_over.store(true, Ordering::SeqCst);
         match report.abandoned() {
             [] => log::info!("fleet stopped"),
-            abandoned => log::error!("fleet stopped, abandoned: {}", abandoned.join(", ")),
+            abandoned => {
+                let (told, more) = abandoned.split_at(abandoned.len().min(MOST_LOGGED));
+                let mut list = told.join(", ");
+                if !more.is_empty() {
+                    list += &format!(" and {} more", more.len());
+                }
+                log::error!("fleet stopped, abandoned: {list}");
+            }
         }
         report
     }
@@ -360,6 +370,7 @@ impl Ending {
                 },
                 last_cause: troubles.last_cause,
                 flapped: troubles.flapped,
+                is_away: troubles.is_away,
                 is_id_contested: troubles.is_id_contested,
                 first_failure: status.first_failure(),
                 refused_subscriptions: status.refused_subscriptions(),

@@ -57,6 +57,8 @@ struct Inner {
     last_cause: Option<(Cause, Instant)>,
     /// When the connection began that there is or was last.
     connected_at: Option<Instant>,
+    /// A connect has failed since the last connection.
+    is_away: bool,
     /// How many connections there have been.
     connections: u64,
     losses: Losses,
@@ -67,6 +69,8 @@ pub(crate) struct Troubles {
     pub(crate) last_cause: Option<(Cause, Instant)>,
     /// It lost several connections within a minute.
     pub(crate) flapped: bool,
+    /// It had a connection, and since then a connect has failed.
+    pub(crate) is_away: bool,
     /// Its broker closed several connections soon after it had accepted them.
     pub(crate) is_id_contested: bool,
 }
@@ -89,6 +93,7 @@ impl Status {
                 given_up: Vec::new(),
                 last_cause: None,
                 connected_at: None,
+                is_away: false,
                 connections: 0,
                 losses: Losses::default(),
             }),
@@ -112,7 +117,9 @@ impl Status {
 
     /// An attempt failed while the client was being stopped: no state says so any more.
     pub(crate) fn failed_at_the_end(&self, cause: Cause) {
-        self.inner.lock().last_cause = Some((cause, Instant::now()));
+        let mut inner = self.inner.lock();
+        inner.is_away = true;
+        inner.last_cause = Some((cause, Instant::now()));
     }
 
     /// The broker has closed the lost connection on a message, which the cause names. Where that is
@@ -149,6 +156,7 @@ impl Status {
         Troubles {
             last_cause: inner.last_cause.clone(),
             flapped: inner.losses.flapped(),
+            is_away: inner.is_away && inner.connections > 0,
             is_id_contested: inner.losses.is_id_contested(),
         }
     }
@@ -380,6 +388,7 @@ impl Inner {
             ClientState::Connected { .. } => {
                 self.connected_at = Some(now);
                 self.connections += 1;
+                self.is_away = false;
             }
             ClientState::Lost { cause } => {
                 self.losses.lost(cause, self.connected_at, now);
@@ -389,6 +398,7 @@ impl Inner {
             ClientState::AttemptFailed { cause, .. }
                 if !matches!(self.state, ClientState::Lost { .. }) =>
             {
+                self.is_away = true;
                 self.losses.connect_failed();
                 self.last_cause = Some((cause.clone(), now));
             }

@@ -5,6 +5,7 @@ use mqtt_fleet::testing::{Packet, Sessions, TestBroker};
 use mqtt_fleet::{Client, ClientProblem, ClientSpec, Fleet, QoS, Report, Retry, Session};
 
 use crate::support::fleet::{PATIENCE, ended, n_from, quick, quick_retry, spec, start};
+use crate::support::proc::wait_until;
 
 fn plant(broker: &TestBroker, session: Session) -> ClientSpec {
     spec("plant", broker)
@@ -25,6 +26,10 @@ fn away(broker: &TestBroker, session: Session) -> Fleet {
     let client = fleet.client("plant").unwrap();
     broker.stop();
     client.wait_disconnected(PATIENCE).unwrap();
+    let failed = client.stats().failed_attempts;
+    wait_until("an attempt after the loss fails", PATIENCE, || {
+        client.stats().failed_attempts > failed + 1
+    });
     client.unsubscribe("in").unwrap();
     fleet
 }
@@ -50,10 +55,16 @@ fn what_the_session_still_has_is_named() {
         let report = end(&away(&broker, Session::Kept));
         assert_eq!(unfinished(&report), ["in"], "{row}: {report}");
         let problems: Vec<_> = report.client("plant").unwrap().problems().collect();
-        assert_eq!(problems, [ClientProblem::UnsubscribeUnfinished], "{row}");
+        let expected = [
+            ClientProblem::UnsubscribeUnfinished,
+            ClientProblem::AwayAtEnd,
+        ];
+        assert_eq!(problems, expected, "{row}");
         let text = report.to_string();
         assert!(
-            text.starts_with("1 of 1 client had problems (1 with unfinished unsubscribes)"),
+            text.starts_with(
+                "1 of 1 client had problems (1 with unfinished unsubscribes, 1 away at the end)"
+            ),
             "{text}"
         );
         let line = "unsubscribe unfinished: in (the broker's session may still have it)";

@@ -81,6 +81,8 @@ pub struct ClientReport {
     pub(crate) unhandled: u64,
     pub(crate) last_cause: Option<(Cause, Instant)>,
     pub(crate) flapped: bool,
+    /// Its last connection was lost, and an attempt after that failed.
+    pub(crate) is_away: bool,
     pub(crate) is_id_contested: bool,
     pub(crate) first_failure: Option<Failure>,
     pub(crate) refused_subscriptions: Vec<String>,
@@ -259,6 +261,7 @@ impl Report {
     /// | an UNSUBSCRIBE was not sent, or its connection broke before the answer, with a kept session | `unsubscribe unfinished` | 1 |
     /// | messages expired ([`max_age`](crate::ClientSpec::max_age)), were dropped for newer ones ([`DropOldest`](crate::OutboxOverflow::DropOldest)), or not repeated ([`OnlyWithSession`](crate::Replay::OnlyWithSession)) | `lost` | 0: the program chose it |
     /// | messages matched no handler | `unmatched` | 0 |
+    /// | a client lost its connection, and no attempt after that had succeeded when it was stopped | "away at the end" | 0: what it lost is counted above |
     /// | connections were lost and came back, attempts failed and a later one did not | `losses`, `failed attempts`, "flapped" | 0 |
     /// | calls of a pub function were missed | `missed` | 0 |
     ///

@@ -19,6 +19,7 @@ use crate::supervise::{outcome::Outcome, report::ClientReport};
 /// | [`FunctionFailed`](Self::FunctionFailed) | yes |
 /// | [`SubscriptionRefused`](Self::SubscriptionRefused) | yes |
 /// | [`UnsubscribeUnfinished`](Self::UnsubscribeUnfinished) | yes |
+/// | [`AwayAtEnd`](Self::AwayAtEnd) | no: what it lost is counted above |
 /// | [`CutOff`](Self::CutOff) | no: QoS 0 promises no more |
 /// | [`DroppedByPolicy`](Self::DroppedByPolicy) | no: the program chose it |
 /// | [`Unmatched`](Self::Unmatched) | no: the handlers' filters were chosen |
@@ -74,6 +75,9 @@ pub enum ClientProblem {
     UnsubscribeUnfinished,
     /// It lost its connection at least three times within a minute.
     Flapped,
+    /// It was stopped while it was away: its last connection was lost, and an attempt after that
+    /// failed.
+    AwayAtEnd,
     /// QoS 0 messages [`failed`](crate::Ledger::failed): their connection broke while they were
     /// written.
     CutOff,
@@ -86,7 +90,7 @@ pub enum ClientProblem {
 }
 
 /// All of them, in the order in which they are named.
-pub(super) const ALL: [ClientProblem; 18] = [
+pub(super) const ALL: [ClientProblem; 19] = [
     ClientProblem::Abandoned,
     ClientProblem::Panicked,
     ClientProblem::GaveUp,
@@ -102,6 +106,7 @@ pub(super) const ALL: [ClientProblem; 18] = [
     ClientProblem::LoweredByChoice,
     ClientProblem::UnsubscribeUnfinished,
     ClientProblem::Flapped,
+    ClientProblem::AwayAtEnd,
     ClientProblem::CutOff,
     ClientProblem::DroppedByPolicy,
     ClientProblem::Unmatched,
@@ -115,6 +120,7 @@ impl ClientProblem {
             self,
             Self::LoweredByChoice
                 | Self::Flapped
+                | Self::AwayAtEnd
                 | Self::CutOff
                 | Self::DroppedByPolicy
                 | Self::Unmatched
@@ -139,6 +145,7 @@ impl ClientProblem {
             Self::LoweredByChoice => "with lowered subscriptions, accepted",
             Self::UnsubscribeUnfinished => "with unfinished unsubscribes",
             Self::Flapped => "flapped",
+            Self::AwayAtEnd => "away at the end",
             Self::CutOff => "cut off at QoS 0",
             Self::DroppedByPolicy => "dropped messages by policy",
             Self::Unmatched => "with unmatched messages",
@@ -186,6 +193,8 @@ impl ClientProblem {
             }
             Self::UnsubscribeUnfinished => !client.unfinished_unsubscribes.is_empty(),
             Self::Flapped => client.flapped,
+            // Another outcome says so itself.
+            Self::AwayAtEnd => client.is_away && client.outcome == Outcome::Stopped,
             Self::CutOff => unpromised.cut_off > 0,
             Self::DroppedByPolicy => {
                 let ledger = &stats.published;
