@@ -56,7 +56,8 @@ impl Intake {
     pub(crate) fn acknowledges(&self) -> bool {
         let refused = self.0.refused.as_ref();
         let has_refused = refused.is_some_and(|it| it.load(Ordering::SeqCst));
-        !self.0.no_acks.load(Ordering::SeqCst) && !(has_refused && self.is_closed())
+        let is_void = has_refused && self.is_closed();
+        !is_void && !self.0.no_acks.load(Ordering::SeqCst)
     }
 
     pub(crate) fn close(&self) {
