@@ -367,7 +367,7 @@ pub use supervise::{
     ledger::Ledger,
     limits::Resource,
     outcome::{Failure, FailureKind, Outcome},
-    report::{ClientProblem, ClientReport, LoweredSubscription, Report},
+    report::{ClientProblem, ClientReport, GivenUp, LoweredSubscription, Report},
     signal::SignalError,
     state::{ClientState, StateChange, StateChanges},
     wait::{StateAtTimeout, WaitError},

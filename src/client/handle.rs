@@ -26,7 +26,7 @@ use crate::{
     spec::{
         outbox::OnLowered,
         qos::QoS,
-        settings::Settings,
+        settings::{Session, Settings},
         topic::{check_filter, check_topic},
     },
     supervise::{
@@ -85,6 +85,7 @@ pub(crate) struct Core {
     finish_within: Duration,
     pub(crate) max_packet_size: usize,
     pub(crate) on_lowered: OnLowered,
+    keeps_session: bool,
     pub(crate) log: Arc<ClientLog>,
 }
 
@@ -112,6 +113,7 @@ impl Core {
             finish_within,
             max_packet_size: settings.max_packet_size,
             on_lowered: settings.lowered_subscription,
+            keeps_session: settings.session == Session::Kept,
         }
     }
 
@@ -122,6 +124,16 @@ impl Core {
             qos: it.qos,
         });
         self.outbox.controls(controls);
+    }
+
+    /// The filters that the broker's session may still have though nobody wants them any more, once
+    /// the client has ended.
+    pub(crate) fn unfinished_unsubscribes(&self) -> Vec<String> {
+        match self.keeps_session {
+            true => self.subscriptions.lock().unfinished_unsubscribes(),
+            // A clean session has ended with its connection.
+            false => Vec::new(),
+        }
     }
 
     /// The fleet stops: no message is delivered any more, and one to publish is taken only while
@@ -335,7 +347,8 @@ impl Client {
     }
 
     /// Ends a subscription of the spec or of [`Client::subscribe`]. Never waits. If the client is
-    /// not connected, UNSUBSCRIBE follows the next CONNACK, where the broker has kept the session.
+    /// not connected, UNSUBSCRIBE follows the next CONNACK, where the broker has kept the session. A
+    /// client that ends before is in the report: [`crate::ClientReport::unfinished_unsubscribes`].
     /// Messages that the broker had sent before still come.
     ///
     /// # Errors

@@ -1,6 +1,9 @@
 //! What a client wants to receive, and how far the broker has agreed on this connection.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Instant,
+};
 
 use crate::{publish::message::Control, spec::qos::QoS, supervise::report::LoweredSubscription};
 
@@ -182,6 +185,24 @@ impl Subscriptions {
     pub(crate) fn unsubscribed(&mut self, packet_id: u16) {
         self.unsubscribing
             .retain(|farewell| farewell.packet_id != Some(packet_id));
+    }
+
+    /// DISCONNECT was written: the broker reads the UNSUBSCRIBEs before it, and its answers do not
+    /// matter any more.
+    pub(crate) fn said_goodbye(&mut self) {
+        self.unsubscribing
+            .retain(|farewell| farewell.packet_id.is_none());
+    }
+
+    /// The filters that the broker may still have, though nobody wants them any more: UNSUBSCRIBE
+    /// was not sent, or its connection broke before the answer. For a client that has ended.
+    pub(crate) fn unfinished_unsubscribes(&self) -> Vec<String> {
+        let mut known: HashSet<&str> = self.wanted.iter().map(|it| it.filter.as_str()).collect();
+        let unwanted = self.unsubscribing.iter().flat_map(|it| &it.filters);
+        unwanted
+            .filter(|filter| known.insert(filter))
+            .cloned()
+            .collect()
     }
 
     /// What the broker is yet to be asked, in SUBSCRIBE packets of at most `max_packet` bytes.
@@ -448,9 +469,23 @@ mod tests {
         subscriptions.unsubscribed(3);
         assert_eq!(subscriptions.connected(true, 1_000).unsubscribe, [["a"]]);
         subscriptions.unsubscribe_written(5);
+        assert_eq!(subscriptions.unfinished_unsubscribes(), ["a"], "no answer");
         subscriptions.unsubscribed(5);
+        assert_eq!(subscriptions.unfinished_unsubscribes(), [""; 0]);
         assert_eq!(subscriptions.connected(true, 1_000).unsubscribe.len(), 0);
         assert!(subscriptions.drop_filter("b", false));
+        subscriptions.said_goodbye();
+        assert_eq!(
+            subscriptions.unfinished_unsubscribes(),
+            ["b"],
+            "not written"
+        );
         assert_eq!(subscriptions.connected(false, 1_000), Opening::default());
+        assert_eq!(subscriptions.unfinished_unsubscribes(), [""; 0]);
+        subscriptions.want("c".into(), QoS::AtMostOnce);
+        assert!(subscriptions.drop_filter("c", true));
+        subscriptions.unsubscribe_written(6);
+        subscriptions.said_goodbye();
+        assert_eq!(subscriptions.unfinished_unsubscribes(), [""; 0], "written");
     }
 }

@@ -23,9 +23,10 @@ use crate::{
         log,
         log_lines::FleetLog,
         outcome::Outcome,
+        panic::caught,
         report::{ClientReport, Report},
         state::ClientState,
-        stop::deadline_after,
+        stop::{deadline_after, time_left},
         thread::{InsideStop, Thread},
     },
 };
@@ -34,6 +35,9 @@ use crate::{
 /// for what is idle to end, and for a broker near by to answer. The clients have three of these to
 /// disconnect in: a broker may take 100 ms to close.
 const LAST_MOMENT: Duration = Duration::from_millis(50);
+
+/// At most this many threads are in the log line of a stop.
+const MOST_LOGGED: usize = 10;
 
 /// How to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +70,8 @@ pub(crate) struct Ending {
     joins: AtomicUsize,
     /// The thread that makes it otherwise.
     stopper: Mutex<Option<Arc<Thread>>>,
+    /// What that thread panicked with: a defect of ours.
+    stopper_panic: Mutex<Option<String>>,
     is_over: AtomicBool,
 }
 
@@ -158,6 +164,7 @@ impl Ending {
             ends: Mutex::new(ends),
             joins: AtomicUsize::new(0),
             stopper: Mutex::new(None),
+            stopper_panic: Mutex::new(None),
             is_over: AtomicBool::new(false),
         });
         let weak = Arc::downgrade(&ending);
@@ -177,14 +184,31 @@ impl Ending {
         let Some(ending) = ending.upgrade() else {
             return;
         };
+        Self::stop_on_own_thread(&ending, |ending| {
+            ending.stop(ending.deadline, Way::Orderly);
+        });
+    }
+
+    /// Makes the stop on a thread for it, unless somebody makes it already.
+    fn stop_on_own_thread(ending: &Arc<Self>, make: impl FnOnce(&Self) + Send + 'static) {
         let mut stopper = ending.stopper.lock();
         let is_seen_to = stopper.is_some() || ending.joins.load(Ordering::SeqCst) > 0;
         if is_seen_to || ending.is_over() {
             return;
         }
-        let own = Arc::clone(&ending);
+        let own = Arc::clone(ending);
         let made = Thread::spawn_knowing("stopper", ending.stack_size, move |_| {
-            own.stop(own.deadline, Way::Orderly);
+            let left = time_left(own.deadline);
+            let Err(panic) = caught(|| make(&own)) else {
+                return;
+            };
+            log::error!(
+                "the thread that stops the fleet panicked, the clients stop at once: {panic}"
+            );
+            *own.stopper_panic.lock() = Some(panic);
+            // Nobody else may be there to end them.
+            own.clients.stop_now();
+            own.stop(left(), Way::Now);
         });
         match made {
             Ok(thread) => *stopper = Some(thread),
@@ -248,7 +272,14 @@ impl Ending {
         self.is_over.store(true, Ordering::SeqCst);
         match report.abandoned() {
             [] => log::info!("fleet stopped"),
-            abandoned => log::error!("fleet stopped, abandoned: {}", abandoned.join(", ")),
+            abandoned => {
+                let (told, more) = abandoned.split_at(abandoned.len().min(MOST_LOGGED));
+                let mut list = told.join(", ");
+                if !more.is_empty() {
+                    list += &format!(" and {} more", more.len());
+                }
+                log::error!("fleet stopped, abandoned: {list}");
+            }
         }
         report
     }
@@ -341,20 +372,62 @@ impl Ending {
                 },
                 last_cause: troubles.last_cause,
                 flapped: troubles.flapped,
+                is_away: troubles.is_away,
                 is_id_contested: troubles.is_id_contested,
                 first_failure: status.first_failure(),
                 refused_subscriptions: status.refused_subscriptions(),
                 lowered_subscriptions: status.lowered_subscriptions(),
+                given_up: status.given_up_topics(),
+                unfinished_unsubscribes: client.core().unfinished_unsubscribes(),
                 accepts_lowered: client.core().on_lowered == OnLowered::Accept,
             }
         });
         let clients = clients.collect();
         abandoned.extend(threads);
         abandoned.extend(crew.panicked());
+        let stopper = self.stopper_panic.lock().clone();
+        abandoned.extend(stopper.map(|panic| format!("stopper (ended by a panic: {panic})")));
         Report {
             clients,
             lateness: self.lateness.read(),
             abandoned,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails when a defect in the thread that makes a stop leaves the fleet running, or is not in the
+    /// report: the signal or the handler that asked for the stop has nobody else.
+    #[test]
+    fn a_stopper_that_panics_is_named_and_the_fleet_stops() {
+        let (publishing, is_publishing) = crossbeam_channel::bounded(0);
+        let ends = Ends {
+            publishing: Some(publishing),
+            ..Ends::default()
+        };
+        let ending = Ending::new(
+            Clients::new(Vec::new()),
+            false,
+            Duration::from_secs(60),
+            256 * 1024,
+            Arc::new(FleetLog::new()),
+            ends,
+        );
+        Ending::stop_on_own_thread(&ending, |_| panic!("a defect"));
+        let stopper = ending.stopper.lock().clone().unwrap();
+        assert!(stopper.join_until(None));
+        assert!(ending.is_over(), "all phases");
+        assert!(is_publishing.recv().is_err(), "pub functions end");
+        for report in [ending.join(), ending.stop(Duration::ZERO, Way::Orderly)] {
+            assert_eq!(
+                report.abandoned(),
+                ["stopper (ended by a panic: a defect)"],
+                "{report}"
+            );
+            assert_eq!(report.exit_code(), 1);
         }
     }
 }

@@ -12,7 +12,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::supervise::{cause::Cause, stop::deadline_after};
+use crate::supervise::{
+    cause::{Cause, in_a_row},
+    stop::deadline_after,
+};
 
 /// Says how one message ended. Dropping it costs nothing and changes nothing.
 ///
@@ -93,7 +96,7 @@ pub enum FailedCause {
     /// [`ClientSpec::max_closes`](crate::ClientSpec::max_closes). It may be too large for the broker,
     /// or not allowed; MQTT 3.1.1 gives a broker no other way to say so. [`Receipt::cause`] names the
     /// topic.
-    #[error("the broker closed the connection on it {times} times in a row")]
+    #[error("the broker closed the connection on it{}", in_a_row(*times))]
     BrokerCloses {
         /// How many connections ended on it, one after the other.
         times: u32,

@@ -95,7 +95,7 @@ pub enum Cause {
     #[error("the broker closed the connection")]
     Closed,
     /// The broker closed the connection, as it did before, with the same message under way.
-    #[error("the broker closed the connection on the message to {topic:?}, {times} times in a row")]
+    #[error("the broker closed the connection on the message to {topic:?}{}", in_a_row(*times))]
     ClosedOn {
         /// The message's topic.
         topic: String,
@@ -160,6 +160,14 @@ crate::spec::readable::debug_is_text!(Cause);
 
 /// What a URL may begin with.
 const SCHEMES: &str = "mqtt://, mqtts:// for TLS, ws:// or wss:// for WebSocket";
+
+/// How often the broker closed on a message, if it was more than once.
+pub(crate) fn in_a_row(times: u32) -> String {
+    match times {
+        0 | 1 => String::new(),
+        _ => format!(", {times} times in a row"),
+    }
+}
 
 /// Without the number that std puts behind the system's text.
 fn plain(message: &str) -> &str {

@@ -21,10 +21,11 @@ pub(crate) struct Losses {
     /// When the last ones were, oldest first; at most [`SEVERAL`].
     recent: Vec<Instant>,
     flapped: bool,
+    /// Before the connections below.
+    was_id_contested: bool,
     /// Connections in a row that the broker accepted and soon closed, without a failed connect
     /// between them: a broker that restarts refuses some.
     closed_in_a_row: usize,
-    is_id_contested: bool,
 }
 
 impl Losses {
@@ -38,15 +39,24 @@ impl Losses {
             self.flapped = true;
         }
         let soon = since.is_some_and(|since| apart(since) < WITHIN);
-        self.closed_in_a_row = match soon && is_by_broker(cause) {
-            true => self.closed_in_a_row + 1,
-            false => 0,
-        };
-        self.is_id_contested |= self.closes_again_and_again();
+        match soon && is_by_broker(cause) {
+            true => self.closed_in_a_row += 1,
+            false => self.begin_anew(),
+        }
     }
 
     /// A connect failed.
     pub(crate) fn connect_failed(&mut self) {
+        self.begin_anew();
+    }
+
+    /// It is known why the broker has closed the last connections: the client id is not why.
+    pub(crate) fn explained(&mut self) {
+        self.closed_in_a_row = 0;
+    }
+
+    fn begin_anew(&mut self) {
+        self.was_id_contested = self.is_id_contested();
         self.closed_in_a_row = 0;
     }
 
@@ -62,7 +72,7 @@ impl Losses {
 
     /// Whether it ever did.
     pub(crate) fn is_id_contested(&self) -> bool {
-        self.is_id_contested
+        self.was_id_contested || self.closes_again_and_again()
     }
 }
 
@@ -133,5 +143,11 @@ mod tests {
         losses.connect_failed();
         assert!(!losses.closes_again_and_again());
         assert!(losses.is_id_contested(), "it stays in the report");
+        let mut losses = Losses::default();
+        for second in [100, 102, 104] {
+            lost(&mut losses, &Cause::Closed, second, 1);
+        }
+        losses.explained();
+        assert!(!losses.is_id_contested(), "the broker closed on a message");
     }
 }

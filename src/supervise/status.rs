@@ -14,11 +14,14 @@ use crate::supervise::{
     cause::Cause,
     losses::Losses,
     outcome::{Failure, Outcome},
-    report::LoweredSubscription,
+    report::{GivenUp, LoweredSubscription},
     state::{Announcer, ClientState, StateChange},
     stop::deadline_after,
     wait::{StateAtTimeout, WaitError},
 };
+
+/// A broker may close on any number of topics.
+const MOST_GIVEN_UP: usize = 10;
 
 /// The state is written by the client's own thread; failures come from whichever thread ran the
 /// function; everybody reads.
@@ -48,10 +51,14 @@ struct Inner {
     fatal: Option<Failure>,
     refused_subscriptions: Vec<String>,
     lowered_subscriptions: Vec<LoweredSubscription>,
+    /// The first topics of messages that were given up; at most [`MOST_GIVEN_UP`].
+    given_up: Vec<GivenUp>,
     /// Why the last connection was lost or the last attempt failed, and when.
     last_cause: Option<(Cause, Instant)>,
     /// When the connection began that there is or was last.
     connected_at: Option<Instant>,
+    /// A connect has failed since the last connection.
+    is_away: bool,
     /// How many connections there have been.
     connections: u64,
     losses: Losses,
@@ -62,6 +69,8 @@ pub(crate) struct Troubles {
     pub(crate) last_cause: Option<(Cause, Instant)>,
     /// It lost several connections within a minute.
     pub(crate) flapped: bool,
+    /// It had a connection, and since then a connect has failed.
+    pub(crate) is_away: bool,
     /// Its broker closed several connections soon after it had accepted them.
     pub(crate) is_id_contested: bool,
 }
@@ -81,8 +90,10 @@ impl Status {
                 fatal: None,
                 refused_subscriptions: Vec::new(),
                 lowered_subscriptions: Vec::new(),
+                given_up: Vec::new(),
                 last_cause: None,
                 connected_at: None,
+                is_away: false,
                 connections: 0,
                 losses: Losses::default(),
             }),
@@ -106,7 +117,37 @@ impl Status {
 
     /// An attempt failed while the client was being stopped: no state says so any more.
     pub(crate) fn failed_at_the_end(&self, cause: Cause) {
-        self.inner.lock().last_cause = Some((cause, Instant::now()));
+        let mut inner = self.inner.lock();
+        inner.is_away = true;
+        inner.last_cause = Some((cause, Instant::now()));
+    }
+
+    /// The broker has closed the lost connection on a message, which the cause names. Where that is
+    /// `certain`, nobody else is behind it.
+    pub(crate) fn closed_on(&self, cause: &Cause, certain: bool) {
+        let mut inner = self.inner.lock();
+        inner.last_cause = Some((cause.clone(), Instant::now()));
+        if certain {
+            inner.losses.explained();
+        }
+    }
+
+    /// A message to this topic was given up.
+    pub(crate) fn given_up(&self, topic: &str) {
+        let given_up = &mut self.inner.lock().given_up;
+        if let Some(known) = given_up.iter_mut().find(|it| it.topic == topic) {
+            known.messages += 1;
+        } else if given_up.len() < MOST_GIVEN_UP {
+            given_up.push(GivenUp {
+                topic: topic.to_owned(),
+                messages: 1,
+            });
+        }
+    }
+
+    /// The first topics of messages that were given up.
+    pub(crate) fn given_up_topics(&self) -> Vec<GivenUp> {
+        self.inner.lock().given_up.clone()
     }
 
     /// What is known of its losses and failed attempts.
@@ -115,6 +156,7 @@ impl Status {
         Troubles {
             last_cause: inner.last_cause.clone(),
             flapped: inner.losses.flapped(),
+            is_away: inner.is_away && inner.connections > 0,
             is_id_contested: inner.losses.is_id_contested(),
         }
     }
@@ -346,6 +388,7 @@ impl Inner {
             ClientState::Connected { .. } => {
                 self.connected_at = Some(now);
                 self.connections += 1;
+                self.is_away = false;
             }
             ClientState::Lost { cause } => {
                 self.losses.lost(cause, self.connected_at, now);
@@ -355,6 +398,7 @@ impl Inner {
             ClientState::AttemptFailed { cause, .. }
                 if !matches!(self.state, ClientState::Lost { .. }) =>
             {
+                self.is_away = true;
                 self.losses.connect_failed();
                 self.last_cause = Some((cause.clone(), now));
             }

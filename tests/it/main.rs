@@ -110,6 +110,7 @@ mod tls_files;
 mod transports;
 mod traps;
 mod tutorial;
+mod unfinished_unsubscribes;
 mod unix_socket;
 mod websocket;
 mod window;

@@ -152,22 +152,86 @@ fn an_innocent_message_is_not_given_up_for_another() {
     fleet.stop(PATIENCE);
 }
 
-/// Fails if a birth message that the broker closes on lets the client connect for ever, or is not named.
+/// Fails if a birth message that the broker closes on lets the client connect for ever, or is not named:
+/// in the outcome, and in the report, where nobody else may be blamed.
 #[test]
 fn a_birth_message_that_the_broker_closes_on_uses_the_attempts_up() {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let broker = broker();
+        // Each connection is stable at once.
+        let retry = quick_retry(3).stable_after(Duration::ZERO);
+        let spec = spec("p", &broker).birth("state/p", qos, true, poison());
+        let fleet = start([spec.retry(retry)]);
+        let Outcome::RetriesExhausted { last_error, .. } = ended(&fleet, "p") else {
+            panic!("its attempts are used up");
+        };
+        let Cause::ClosedOn { topic, .. } = &last_error else {
+            panic!("{last_error}");
+        };
+        assert_eq!(topic, "state/p");
+        let report = fleet.stop(PATIENCE);
+        let client = report.client("p").unwrap();
+        assert_eq!(client.last_cause(), Some(&last_error), "{report}");
+        let text = report.to_string();
+        assert!(!text.contains("another client"), "{text}");
+    }
+}
+
+/// Fails if a birth message of QoS 0 is blamed though the broker has read it: what came behind it was
+/// answered, and the connections ended for another reason.
+#[test]
+fn a_birth_message_that_the_broker_has_read_is_not_blamed() {
     let broker = broker();
-    // Each connection is stable at once.
-    let retry = quick_retry(3).stable_after(Duration::ZERO);
-    let spec = spec("p", &broker).birth("state/p", QoS::AtLeastOnce, true, poison());
-    let fleet = start([spec.retry(retry)]);
-    let Outcome::RetriesExhausted { last_error, .. } = ended(&fleet, "p") else {
-        panic!("its attempts are used up");
-    };
-    let Cause::ClosedOn { topic, .. } = last_error else {
-        panic!("{last_error}");
-    };
-    assert_eq!(topic, "state/p");
+    let patient = spec("p", &broker).retry(quick(Retry::forever()));
+    let fleet = start([patient.birth("state/p", QoS::AtMostOnce, true, "1")]);
+    let client = fleet.client("p").unwrap();
+    client.wait_connected(PATIENCE).unwrap();
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtLeastOnce] {
+        let connection = client.next_connection();
+        let receipt = client.publish("t", qos, false, "1").unwrap();
+        assert_eq!(receipt.wait_timeout(PATIENCE), Ok(Delivery::Acknowledged));
+        broker.kick("p");
+        connection.wait_connected(PATIENCE).unwrap();
+        let cause = client.last_cause();
+        let is_plain = matches!(cause, Some(Cause::Closed | Cause::Broken { .. }));
+        assert!(is_plain, "{cause:?}");
+    }
     fleet.stop(PATIENCE);
+}
+
+/// Fails if the report does not name the topics of messages that were given up, names more than ten, or
+/// does not count the rest; and if it blames another client beside the message.
+#[test]
+fn the_report_names_what_was_given_up() {
+    let broker = broker();
+    let fleet = start([spec("p", &broker)
+        .max_closes(1)
+        .retry(quick(Retry::forever()))]);
+    fleet.wait_connected(PATIENCE).unwrap();
+    let client = fleet.client("p").unwrap();
+    for n in [0, 0].into_iter().chain(0..12) {
+        let topic = format!("bad/{n}");
+        let receipt = client.publish(topic, QoS::AtLeastOnce, false, poison());
+        assert_eq!(receipt.unwrap().wait_timeout(PATIENCE), given_up(1));
+    }
+    let report = fleet.stop(PATIENCE);
+    let found = report.client("p").unwrap().given_up();
+    let found: Vec<_> = found.iter().map(|it| (&*it.topic, it.messages)).collect();
+    assert_eq!(
+        (found.len(), found[0], found[1]),
+        (10, ("bad/0", 3), ("bad/1", 1))
+    );
+    let text = report.to_string();
+    for line in [
+        "given up: bad/0 (messages: 3), the broker closed the connection on it",
+        "… and 2 more messages given up",
+        "lost: 14 failed",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(!text.contains("in a row"), "it was once: {text}");
+    assert!(!text.contains("another client"), "{text}");
+    assert_eq!(report.exit_code(), 1, "{text}");
 }
 
 /// Fails if a connection that ends with the same message in hand as the one before gives the attempts back,

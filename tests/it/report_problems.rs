@@ -165,6 +165,48 @@ fn unmatched_messages_are_listed_and_cost_nothing() {
     assert_eq!(report.exit_code(), 0);
 }
 
+/// Fails when a fleet whose broker is gone ended well, or when a broker that came back is held against a
+/// client.
+#[test]
+fn clients_that_are_away_at_the_end_are_listed_and_cost_nothing() {
+    let broker = TestBroker::start().unwrap();
+    let clients = (0..50).map(|i| spec(&format!("c{i}"), &broker));
+    let fleet = start(clients.map(|it| it.retry(quick(Retry::forever()))));
+    fleet.wait_connected(PATIENCE).unwrap();
+    broker.stop();
+    proc::wait_until("each had a failed connect after the loss", PATIENCE, || {
+        let mut all = fleet.clients().iter();
+        all.all(|it| matches!(it.last_cause(), Some(Cause::Connect { .. })))
+    });
+    let back = fleet.next_connections();
+    broker.restart(Sessions::Lost).unwrap();
+    back.wait_connected(PATIENCE).unwrap();
+    let away = fleet.client("c0").unwrap();
+    let rest: Vec<_> = fleet.clients().iter().skip(1).collect();
+    rest.iter().for_each(|client| client.stop());
+    rest.iter().for_each(|client| {
+        client.wait_ended(PATIENCE).unwrap();
+    });
+    broker.stop();
+    proc::wait_until("one is away", PATIENCE, || {
+        matches!(away.last_cause(), Some(Cause::Connect { .. }))
+            && away.stats().losses == 2
+            && away.stats().failed_attempts >= 4
+    });
+    let report = fleet.stop(PATIENCE);
+    assert_eq!(problems(&report, "c0"), [ClientProblem::AwayAtEnd]);
+    assert_eq!(
+        first_line(&report),
+        "1 of 50 clients had problems (1 away at the end)"
+    );
+    let text = report.to_string();
+    assert!(
+        text.contains("\nc0 ") && text.contains("away at the end: "),
+        "{text}"
+    );
+    assert_eq!(report.exit_code(), 0, "nothing is lost");
+}
+
 /// Fails when what a program chose to drop costs the code or is not shown.
 #[test]
 fn what_a_policy_drops_is_shown_and_costs_nothing() {

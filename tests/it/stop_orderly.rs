@@ -205,26 +205,42 @@ fn a_client_that_is_lost_during_the_stop_is_not_waited_for() {
     assert_eq!(count_in(&field.seen(), "field", is_puback), 2);
 }
 
+/// What asks for a stop.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum By {
+    Handle,
+    Handler,
+    Policy,
+}
+
 /// Fails when a stop that is only asked for, with nobody who joins, is made at once or never: by a handle,
 /// by a handler, by a policy.
 #[test]
 fn a_stop_that_is_asked_for_is_orderly_too() {
-    for by_handler in [true, false] {
+    for by in [By::Handle, By::Handler, By::Policy] {
         let (field, cloud) = (TestBroker::start().unwrap(), TestBroker::start().unwrap());
         let (gate, door) = gate();
         let input = spec("field", &field)
             .session(Session::Kept)
             .subscribe("in/+", QoS::AtLeastOnce)
+            .subscribe("other", QoS::AtMostOnce)
             .subscribe("off", QoS::AtLeastOnce);
         let builder = Fleet::builder()
             .client(input)
             .client(spec("cloud", &cloud))
             .workers(2)
+            // The one that asks and the one that is at work are on one lane otherwise, by chance.
+            .unordered()
+            .on_failure(OnFailure::StopFleet)
             .stop_deadline(LONG)
-            .on_message("off", |_message, clients| {
+            .on_message("off", move |_message, clients| {
+                if by == By::Policy {
+                    return Err("not today".into());
+                }
                 clients.stop();
                 Ok(())
             })
+            .on_message("other", |_, _| Ok(()))
             .on_message("in/+", move |message, clients| {
                 door.pass(message);
                 let cloud = clients.get("cloud")?;
@@ -232,25 +248,28 @@ fn a_stop_that_is_asked_for_is_orderly_too() {
                 Ok(())
             });
         let fleet = subscribed(builder);
-        // On topics whose lanes may be the same: "off" is first.
-        if by_handler {
-            field.publish("off", QoS::AtLeastOnce, false, "").unwrap();
-        } else {
-            field.publish("in/a", QoS::AtLeastOnce, false, "1").unwrap();
-            gate.wait_for_one();
-            fleet.stop_handle().stop();
-            drop(gate);
+        field.publish("in/a", QoS::AtLeastOnce, false, "1").unwrap();
+        gate.wait_for_one();
+        match by {
+            By::Handle => fleet.stop_handle().stop(),
+            By::Handler | By::Policy => {
+                field.publish("off", QoS::AtLeastOnce, false, "").unwrap();
+            }
         }
+        // The stop has begun while the other one is at work: made at once, it would leave it nothing.
+        wait_closed(&field, fleet.client("field").unwrap(), "other");
+        drop(gate);
         fleet.wait_ended(PATIENCE).unwrap();
-        let n = usize::from(!by_handler);
-        assert_eq!(cloud.published("out").len(), n);
+        assert_eq!(cloud.published("out"), ["1"], "{by:?}");
         wait_for_in(&field, "field", 1, |it| *it == Packet::Disconnect);
-        assert_eq!(
-            count_in(&field.seen(), "field", is_puback),
-            1,
-            "its own message is acknowledged: it would stop the next one too"
-        );
-        assert_eq!(fleet.join().exit_code(), 0);
+        let acknowledged = match by {
+            By::Handle => 1,
+            By::Handler => 2, // Its own too: it would stop the next fleet as well.
+            By::Policy => 1,  // The message that failed stays at its broker.
+        };
+        let found = count_in(&field.seen(), "field", is_puback);
+        assert_eq!(found, acknowledged, "{by:?}");
+        assert_eq!(fleet.join().exit_code(), i32::from(by == By::Policy));
     }
 }
 

@@ -57,10 +57,10 @@ impl Network {
         // One that ends as the one before did is not stable, however long that took.
         let is_again = verdict.is_again | self.is_packet_again(&cause);
         let is_stable = is_stable && !is_again || verdict.is_given_up;
-        let cause = self.closed_on(&verdict).unwrap_or(cause);
+        let cause = self.tell_closed_on(&verdict).unwrap_or(cause);
         self.log_loss(&cause, is_stable);
         if verdict.is_given_up {
-            self.tell_given_up(&cause);
+            self.tell_given_up(&verdict, &cause);
         }
         if self.core.outbox.is_finishing() {
             // It was stopped on its own, and had this connection to send what was left.
@@ -305,7 +305,7 @@ impl Network {
             by_broker: matches!(lost, Some(Cause::Closed | Cause::Broken { .. })),
             is_asked: self.core.subscriptions.lock().is_asked(),
         };
-        let (link, progress) = (&mut self.link, &mut self.progress);
+        let (core, link, progress) = (&self.core, &mut self.link, &mut self.progress);
         let source = Arc::clone(self.dispatch.source());
         let dispatch = &mut self.dispatch;
         let mut note = |happened| match happened {
@@ -320,6 +320,9 @@ impl Network {
             }
             Happened::Released { packet_id } => progress.push(Progress::Released { packet_id }),
             Happened::Completed { packet_id } => source.acks.completed(packet_id),
+            Happened::Unsubscribed { packet_id } => {
+                core.subscriptions.lock().unsubscribed(packet_id);
+            }
             Happened::PublishWritten { packet_id } => {
                 progress.push(Progress::Written { packet_id });
             }
@@ -335,6 +338,7 @@ impl Network {
         }
         if said_goodbye {
             link.linger(note);
+            core.subscriptions.lock().said_goodbye();
         }
         dispatch.hand_over();
         source.acks.forget();

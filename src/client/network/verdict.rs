@@ -19,17 +19,24 @@ impl Network {
     }
 
     /// The cause that names the message on which the broker has closed, if it was one.
-    pub(super) fn closed_on(&self, verdict: &Verdict) -> Option<Cause> {
+    pub(super) fn tell_closed_on(&self, verdict: &Verdict) -> Option<Cause> {
         let ClosedOn { topic, times } = verdict.closed_on.as_ref()?;
         let birth = self.birth.as_ref().map(|(topic, _)| topic);
+        let is_certain = verdict.is_given_up || topic.is_none();
         let topic = topic.as_ref().or(birth)?.clone();
         let times = *times;
-        Some(Cause::ClosedOn { topic, times })
+        let cause = Cause::ClosedOn { topic, times };
+        self.core.status.closed_on(&cause, is_certain);
+        Some(cause)
     }
 
     /// Tells of a message that was given up.
-    pub(super) fn tell_given_up(&self, cause: &Cause) {
+    pub(super) fn tell_given_up(&self, verdict: &Verdict, cause: &Cause) {
         self.core.counters.given_up.increment();
+        let closed_on = verdict.closed_on.as_ref();
+        if let Some(topic) = closed_on.and_then(|it| it.topic.as_ref()) {
+            self.core.status.given_up(topic);
+        }
         log::error!("client {}: a message is given up: {cause}", self.core.name);
     }
 }

@@ -235,12 +235,16 @@ impl Books {
             Progress::Heard => self.bell_out = false,
             Progress::Acknowledged { packet_id } => {
                 self.suspicion.is_blurred = false;
+                self.suspicion.birth_read();
                 self.window.acknowledged(packet_id);
                 if let Some(flying) = self.flight.land(packet_id) {
                     self.end_flying(flying, Fate::Acknowledged);
                 }
             }
-            Progress::Released { packet_id } => self.flight.release(packet_id),
+            Progress::Released { packet_id } => {
+                self.suspicion.birth_read();
+                self.flight.release(packet_id);
+            }
             Progress::PingAnswered => self.suspicion.answered(),
         }
     }
@@ -371,6 +375,7 @@ impl Books {
         let qos = self.birth_due?;
         if qos == QoS::AtMostOnce {
             self.birth_due = None;
+            self.suspicion.born();
             return Some(0);
         }
         if self.flight.births() >= MOST_BIRTHS {

@@ -33,8 +33,11 @@ pub(super) struct Suspicion {
     sent_at: Option<Instant>,
     /// A QoS 0 message was written, and nothing was acknowledged since.
     pub(super) is_blurred: bool,
-    /// How many connections in a row ended before the birth message was acknowledged.
+    /// How many connections in a row ended before the birth message was acknowledged, or at QoS 0 before
+    /// anything showed that the broker had read it.
     births: u32,
+    /// When a birth message of QoS 0 was sent that the broker has perhaps not read yet.
+    unread_birth: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -100,6 +103,17 @@ impl Suspicion {
         self.ping = Ping::Due;
         self.sent_at = None;
         self.is_blurred = false;
+        self.unread_birth = None;
+    }
+
+    /// A birth message of QoS 0 leaves, before any publish.
+    pub(super) fn born(&mut self) {
+        self.unread_birth = Some(Instant::now());
+    }
+
+    /// The broker has answered to what was sent behind the birth message.
+    pub(super) fn birth_read(&mut self) {
+        self.unread_birth = None;
     }
 
     pub(super) fn pinged(&mut self) {
@@ -108,6 +122,7 @@ impl Suspicion {
 
     /// PINGRESP came.
     pub(super) fn answered(&mut self) {
+        self.birth_read();
         if self.ping == Ping::Sent {
             self.ping = Ping::Answered;
         }
@@ -154,23 +169,36 @@ impl Books {
     /// A connection has ended, and what was unacknowledged on it is here again.
     pub(super) fn ended(&mut self, ended: Ended, most: Option<u32>) -> Verdict {
         let mut verdict = Verdict::default();
+        // Nothing acknowledges a birth message of QoS 0. The ping behind the next one says more.
+        let sent = self.suspicion.unread_birth.take();
+        let is_unread = sent.is_some_and(|it| it.elapsed() < SOON);
+        let is_doubted = is_unread && ended.by_broker && !ended.is_asked;
         let suspicion = &mut self.suspicion;
-        suspicion.births = match self.flight.has_birth() {
+        suspicion.births = match is_doubted || self.flight.has_birth() {
             true => suspicion.births.saturating_add(1),
             false => 0,
         };
         if suspicion.births > 1 {
             verdict.is_again = true;
-            verdict.closed_on = ended.by_broker.then_some(ClosedOn {
+            let is_it = ended.by_broker && !ended.is_asked;
+            verdict.closed_on = is_it.then_some(ClosedOn {
                 topic: None,
                 times: suspicion.births,
             });
         }
+        self.ended_on_publish(ended, most, &mut verdict);
+        self.suspicion.is_careful |= is_doubted;
+        verdict
+    }
+
+    /// The same, for publishes.
+    fn ended_on_publish(&mut self, ended: Ended, most: Option<u32>, verdict: &mut Verdict) {
+        let suspicion = &mut self.suspicion;
         let was_careful = suspicion.is_careful;
         let Some((slot, topic, bytes)) = self.flight.first_sent() else {
             suspicion.suspect = None;
             suspicion.is_careful &= self.flight.accepted() > 0;
-            return verdict;
+            return;
         };
         let before = suspicion.suspect.take().filter(|it| it.slot.is(&slot));
         let mut suspect = before.unwrap_or(Suspect {
@@ -206,12 +234,11 @@ impl Books {
                 times: suspect.closes,
             });
             self.give_up(&topic, suspect.closes);
-            return verdict;
+            return;
         }
         suspicion.is_careful =
             (was_careful && is_alone) || most.is_some_and(|most| suspect.closes + 1 >= most);
         suspicion.suspect = Some(suspect);
-        verdict
     }
 
     /// The first message that was sent ends.

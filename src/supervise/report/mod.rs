@@ -41,6 +41,25 @@ pub struct LoweredSubscription {
     pub granted: QoS,
 }
 
+/// Messages that a client gave up, because the broker closed the connection on each of them again and
+/// again ([`ClientSpec::max_closes`](crate::ClientSpec::max_closes)).
+///
+/// ```
+/// use mqtt_fleet::ClientReport;
+///
+/// fn not_allowed(client: &ClientReport) -> Vec<&str> {
+///     client.given_up().iter().map(|it| it.topic.as_str()).collect()
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GivenUp {
+    /// Their topic.
+    pub topic: String,
+    /// How many messages.
+    pub messages: u64,
+}
+
 /// How one client ended.
 ///
 /// ```
@@ -62,10 +81,15 @@ pub struct ClientReport {
     pub(crate) unhandled: u64,
     pub(crate) last_cause: Option<(Cause, Instant)>,
     pub(crate) flapped: bool,
+    /// Its last connection was lost, and an attempt after that failed.
+    pub(crate) is_away: bool,
     pub(crate) is_id_contested: bool,
     pub(crate) first_failure: Option<Failure>,
     pub(crate) refused_subscriptions: Vec<String>,
     pub(crate) lowered_subscriptions: Vec<LoweredSubscription>,
+    /// For the first topics.
+    pub(crate) given_up: Vec<GivenUp>,
+    pub(crate) unfinished_unsubscribes: Vec<String>,
     /// The spec says that it does with less.
     pub(crate) accepts_lowered: bool,
 }
@@ -116,6 +140,19 @@ impl ClientReport {
     /// did last.
     pub fn lowered_subscriptions(&self) -> &[LoweredSubscription] {
         &self.lowered_subscriptions
+    }
+
+    /// Messages that were given up, by topic, in the order in which the topics failed: the first ten
+    /// topics. [`Stats::given_up`](crate::Stats::given_up) counts all.
+    pub fn given_up(&self) -> &[GivenUp] {
+        &self.given_up
+    }
+
+    /// Filters that were unsubscribed from and that the broker's session may still have: UNSUBSCRIBE
+    /// was not sent before the client ended, or its connection broke before the answer. The session
+    /// goes on collecting their messages. Empty with [`Session::Clean`](crate::Session::Clean).
+    pub fn unfinished_unsubscribes(&self) -> &[String] {
+        &self.unfinished_unsubscribes
     }
 
     /// What went wrong with it, most serious first. None of a client that did all it should.
@@ -221,8 +258,10 @@ impl Report {
     /// | a subscription was refused | `subscription refused` | 1 |
     /// | a subscription was granted with a lower quality of service than asked for | `subscription lowered` | 1 |
     /// | the same, under [`OnLowered::Accept`](crate::OnLowered::Accept) | `subscription lowered` | 0: the program chose it |
+    /// | an UNSUBSCRIBE was not sent, or its connection broke before the answer, with a kept session | `unsubscribe unfinished` | 1 |
     /// | messages expired ([`max_age`](crate::ClientSpec::max_age)), were dropped for newer ones ([`DropOldest`](crate::OutboxOverflow::DropOldest)), or not repeated ([`OnlyWithSession`](crate::Replay::OnlyWithSession)) | `lost` | 0: the program chose it |
     /// | messages matched no handler | `unmatched` | 0 |
+    /// | a client lost its connection, and no attempt after that had succeeded when it was stopped | "away at the end" | 0: what it lost is counted above |
     /// | connections were lost and came back, attempts failed and a later one did not | `losses`, `failed attempts`, "flapped" | 0 |
     /// | calls of a pub function were missed | `missed` | 0 |
     ///

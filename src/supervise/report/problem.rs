@@ -18,6 +18,8 @@ use crate::supervise::{outcome::Outcome, report::ClientReport};
 /// | [`LeftUnhandled`](Self::LeftUnhandled) | yes |
 /// | [`FunctionFailed`](Self::FunctionFailed) | yes |
 /// | [`SubscriptionRefused`](Self::SubscriptionRefused) | yes |
+/// | [`UnsubscribeUnfinished`](Self::UnsubscribeUnfinished) | yes |
+/// | [`AwayAtEnd`](Self::AwayAtEnd) | no: what it lost is counted above |
 /// | [`CutOff`](Self::CutOff) | no: QoS 0 promises no more |
 /// | [`DroppedByPolicy`](Self::DroppedByPolicy) | no: the program chose it |
 /// | [`Unmatched`](Self::Unmatched) | no: the handlers' filters were chosen |
@@ -68,8 +70,14 @@ pub enum ClientProblem {
     SubscriptionLowered,
     /// The same, and the spec accepts it ([`OnLowered::Accept`](crate::OnLowered::Accept)).
     LoweredByChoice,
+    /// The broker's session may still have filters that were unsubscribed from
+    /// ([`ClientReport::unfinished_unsubscribes`]).
+    UnsubscribeUnfinished,
     /// It lost its connection at least three times within a minute.
     Flapped,
+    /// It was stopped while it was away: its last connection was lost, and an attempt after that
+    /// failed.
+    AwayAtEnd,
     /// QoS 0 messages [`failed`](crate::Ledger::failed): their connection broke while they were
     /// written.
     CutOff,
@@ -82,7 +90,7 @@ pub enum ClientProblem {
 }
 
 /// All of them, in the order in which they are named.
-pub(super) const ALL: [ClientProblem; 17] = [
+pub(super) const ALL: [ClientProblem; 19] = [
     ClientProblem::Abandoned,
     ClientProblem::Panicked,
     ClientProblem::GaveUp,
@@ -96,7 +104,9 @@ pub(super) const ALL: [ClientProblem; 17] = [
     ClientProblem::SubscriptionRefused,
     ClientProblem::SubscriptionLowered,
     ClientProblem::LoweredByChoice,
+    ClientProblem::UnsubscribeUnfinished,
     ClientProblem::Flapped,
+    ClientProblem::AwayAtEnd,
     ClientProblem::CutOff,
     ClientProblem::DroppedByPolicy,
     ClientProblem::Unmatched,
@@ -110,6 +120,7 @@ impl ClientProblem {
             self,
             Self::LoweredByChoice
                 | Self::Flapped
+                | Self::AwayAtEnd
                 | Self::CutOff
                 | Self::DroppedByPolicy
                 | Self::Unmatched
@@ -132,7 +143,9 @@ impl ClientProblem {
             Self::SubscriptionRefused => "with refused subscriptions",
             Self::SubscriptionLowered => "with lowered subscriptions",
             Self::LoweredByChoice => "with lowered subscriptions, accepted",
+            Self::UnsubscribeUnfinished => "with unfinished unsubscribes",
             Self::Flapped => "flapped",
+            Self::AwayAtEnd => "away at the end",
             Self::CutOff => "cut off at QoS 0",
             Self::DroppedByPolicy => "dropped messages by policy",
             Self::Unmatched => "with unmatched messages",
@@ -178,7 +191,10 @@ impl ClientProblem {
             Self::LoweredByChoice => {
                 client.accepts_lowered && !client.lowered_subscriptions.is_empty()
             }
+            Self::UnsubscribeUnfinished => !client.unfinished_unsubscribes.is_empty(),
             Self::Flapped => client.flapped,
+            // Another outcome says so itself.
+            Self::AwayAtEnd => client.is_away && client.outcome == Outcome::Stopped,
             Self::CutOff => unpromised.cut_off > 0,
             Self::DroppedByPolicy => {
                 let ledger = &stats.published;

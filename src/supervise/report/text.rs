@@ -6,7 +6,7 @@ use crate::supervise::{
     counters::Stats,
     ledger::{Ledger, Unpromised},
     outcome::Outcome,
-    report::{ClientReport, Report, problem},
+    report::{ClientProblem, ClientReport, Report, problem},
 };
 
 /// Of more clients than this only those with problems have a row of their own, and at most this
@@ -45,8 +45,17 @@ impl fmt::Display for Report {
             0 => {}
             n => writeln!(f, "… and {n} more with problems")?,
         }
-        for thread in &self.abandoned {
-            writeln!(f, "abandoned: {}", one_line(thread, usize::MAX))?;
+        // The clients come first, and have rows above: they must not hide the other threads.
+        let n_clients = abandoned_clients(self).min(self.abandoned.len());
+        let (clients, threads) = self.abandoned.split_at(n_clients);
+        for abandoned in [clients, threads] {
+            for thread in abandoned.iter().take(TABLE_ROWS) {
+                writeln!(f, "abandoned: {}", one_line(thread, usize::MAX))?;
+            }
+            match abandoned.len().saturating_sub(TABLE_ROWS) {
+                0 => {}
+                n => writeln!(f, "… and {n} more abandoned")?,
+            }
         }
         Ok(())
     }
@@ -86,9 +95,11 @@ fn headline(report: &Report) -> String {
         line += &lost;
     }
     // The clients among them are counted already.
-    let clients = report.clients.iter();
-    let clients = clients.filter(|it| matches!(it.outcome, Outcome::Abandoned { .. }));
-    match report.abandoned.len().saturating_sub(clients.count()) {
+    match report
+        .abandoned
+        .len()
+        .saturating_sub(abandoned_clients(report))
+    {
         0 => {}
         1 => line += "; 1 other thread abandoned",
         threads => {
@@ -96,6 +107,12 @@ fn headline(report: &Report) -> String {
         }
     }
     line
+}
+
+fn abandoned_clients(report: &Report) -> usize {
+    let clients = report.clients.iter();
+    let abandoned = clients.filter(|it| matches!(it.outcome, Outcome::Abandoned { .. }));
+    abandoned.count()
 }
 
 /// What was lost, by kind, or `None` if nothing was.
@@ -242,6 +259,17 @@ fn details(client: &ClientReport) -> Vec<String> {
     if let Some(lost) = lost(&client.stats, client.unpromised, client.unhandled) {
         lines.push(format!("lost: {lost}"));
     }
+    for it in &client.given_up {
+        let (topic, n) = (one_line(&it.topic, usize::MAX), it.messages);
+        lines.push(format!(
+            "given up: {topic} (messages: {n}), the broker closed the connection on it"
+        ));
+    }
+    let named: u64 = client.given_up.iter().map(|it| it.messages).sum();
+    if client.stats.given_up > named {
+        let n = client.stats.given_up - named;
+        lines.push(format!("… and {n} more messages given up"));
+    }
     if let Some(failure) = &client.first_failure {
         let failures = client.failures();
         let first = one_line(&failure.to_string(), usize::MAX);
@@ -268,12 +296,29 @@ fn details(client: &ClientReport) -> Vec<String> {
         let n = lowered.len() - DETAIL_LINES;
         lines.push(format!("… and {n} more subscriptions lowered"));
     }
+    let unfinished = &client.unfinished_unsubscribes;
+    for filter in unfinished.iter().take(DETAIL_LINES) {
+        let filter = one_line(filter, usize::MAX);
+        lines.push(format!(
+            "unsubscribe unfinished: {filter} (the broker's session may still have it)"
+        ));
+    }
+    if unfinished.len() > DETAIL_LINES {
+        let n = unfinished.len() - DETAIL_LINES;
+        lines.push(format!("… and {n} more unsubscribes unfinished"));
+    }
     if client.stats.unmatched > 0 {
         let n = client.stats.unmatched;
         lines.push(format!("unmatched: {n}, no handler's filter matches them"));
     }
     if client.flapped {
         lines.push("flapped: three connections or more lost within a minute".to_owned());
+    }
+    if ClientProblem::AwayAtEnd.is_of(client) {
+        lines.push(
+            "away at the end: its last connection was lost, and an attempt after that failed"
+                .to_owned(),
+        );
     }
     if client.is_id_contested {
         lines.push(format!(
@@ -310,7 +355,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::supervise::{cause::Cause, lateness::Lateness};
+    use crate::supervise::{cause::Cause, lateness::Lateness, report::GivenUp, state::ClientState};
 
     fn client(i: usize) -> ClientReport {
         ClientReport {
@@ -323,10 +368,13 @@ mod tests {
             unhandled: 0,
             last_cause: None,
             flapped: false,
+            is_away: false,
             is_id_contested: false,
             first_failure: None,
             refused_subscriptions: Vec::new(),
             lowered_subscriptions: Vec::new(),
+            given_up: Vec::new(),
+            unfinished_unsubscribes: Vec::new(),
             accepts_lowered: false,
         }
     }
@@ -487,6 +535,29 @@ mod tests {
         assert!(!all.contains("others"), "{all}");
     }
 
+    /// Fails when a thousand abandoned clients are a thousand lines, or hide a thread.
+    #[test]
+    fn not_all_that_was_abandoned_is_listed() {
+        let mut stuck = report(1_000, |_, client| {
+            client.outcome = Outcome::Abandoned {
+                state: Box::new(ClientState::Starting),
+            };
+        });
+        let clients = (0..1_000).map(|n| format!("client-{n} (connecting)"));
+        stuck.abandoned = clients.chain(["worker-0 (in a handler)".into()]).collect();
+        let text = stuck.to_string();
+        assert_eq!(
+            text.matches("\nabandoned: ").count(),
+            TABLE_ROWS + 1,
+            "{text}"
+        );
+        assert!(text.contains("\n… and 960 more abandoned\n"), "{text}");
+        assert!(
+            text.ends_with("\nabandoned: worker-0 (in a handler)\n"),
+            "{text}"
+        );
+    }
+
     /// Fails when a text from outside breaks the table, or floods it.
     #[test]
     fn foreign_texts_stay_in_their_line() {
@@ -495,10 +566,21 @@ mod tests {
             let message = "two\nlines\u{1b}[31m".repeat(100);
             client.last_cause = Some((Cause::Protocol { message }, Instant::now()));
             client.refused_subscriptions = (0..1_000).map(|n| format!("a\n{n}")).collect();
+            client.unfinished_unsubscribes = client.refused_subscriptions.clone();
+            client.given_up = vec![GivenUp {
+                topic: "a\nb".into(),
+                messages: 2,
+            }];
+            client.stats.given_up = 5;
         })
         .to_string();
         assert!(!text.contains('\u{1b}'), "{text}");
-        assert_eq!(text.lines().count(), 4 + DETAIL_LINES + 1, "{text}");
+        assert_eq!(
+            text.lines().count(),
+            4 + 2 * (DETAIL_LINES + 1) + 2,
+            "{text}"
+        );
+        assert!(text.contains("… and 3 more messages given up"), "{text}");
         assert!(
             text.lines().all(|line| line.chars().count() < 400),
             "{text}"
@@ -529,6 +611,10 @@ mod tests {
             code(|it| it.refused_subscriptions.push("a".into())),
             (true, 1)
         );
+        assert_eq!(
+            code(|it| it.unfinished_unsubscribes.push("a".into())),
+            (true, 1)
+        );
         assert_eq!(code(|it| it.stats.published.expired = 1), (true, 0));
         assert_eq!(code(|it| it.stats.published.dropped = 1), (true, 0));
         let cut_off = |it: &mut ClientReport| {
@@ -548,6 +634,7 @@ mod tests {
         assert_eq!(code(one_of_two), (true, 1));
         assert_eq!(code(|it| it.stats.unmatched = 1), (true, 0));
         assert_eq!(code(|it| it.flapped = true), (true, 0));
+        assert_eq!(code(|it| it.is_away = true), (true, 0));
         assert_eq!(code(|it| it.stats.losses = 1), (false, 0));
         assert_eq!(code(|it| it.stats.failed_attempts = 1), (false, 0));
     }
