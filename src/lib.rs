@@ -236,6 +236,8 @@
 //! | all attempts of an outage; a refusal | that client ends | [`Outcome`], in the [`Report`] |
 //! | a subscription | the client runs on without it, or ends ([`RefusedSubscription`]) | [`Cause::SubscriptionRefused`], [`ClientReport::refused_subscriptions`] |
 //! | a subscription, granted with a lower QoS than asked for | the client runs on with less, or ends ([`OnLowered`]) | [`Cause::SubscriptionLowered`], [`ClientReport::lowered_subscriptions`] |
+//! | a message on which the broker closes again and again | it is given up, the rest goes on ([`ClientSpec::max_closes`]) | [`FailedCause::BrokerCloses`], [`ClientReport::given_up`] |
+//! | an UNSUBSCRIBE that a client could not send before it ended | a kept session still has the filter | [`ClientReport::unfinished_unsubscribes`] |
 //! | a handler, a pub function, by error or panic | [`OnFailure`] | [`Stats`], [`Failure`] in the report |
 //! | the state callback, by panic | nothing | [`Stats::callback_panics`], [`Failure`] in the report, the log |
 //! | the function of [`ClientSpec::credentials_with`], by error or panic | a failed attempt | [`Cause::Credentials`] |

@@ -7,6 +7,7 @@
 mod acks;
 mod birth;
 mod birth_again;
+mod broken_forms;
 mod chaos;
 mod chaos_mosquitto;
 mod chaos_proxy;

@@ -319,6 +319,7 @@ impl Network {
                 progress.push(Progress::Acknowledged { packet_id });
             }
             Happened::Released { packet_id } => progress.push(Progress::Released { packet_id }),
+            Happened::PingAnswered => progress.push(Progress::PingAnswered),
             Happened::Completed { packet_id } => source.acks.completed(packet_id),
             Happened::Unsubscribed { packet_id } => {
                 core.subscriptions.lock().unsubscribed(packet_id);
