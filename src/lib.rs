@@ -214,8 +214,9 @@
 //!   end when it returns). Rust can't end a thread from outside.
 //! - Messages that arrive during the stop, or that a handler could not pass on because of it, are not
 //!   acknowledged: a broker that keeps the session sends them again.
-//! - A handler or pub function that is refused a message because the fleet is being stopped may
-//!   return that error: it is no failure, and a handler's message stays unacknowledged. Where only
+//! - A handler or pub function that is refused a message because the fleet is being stopped, or whose
+//!   [`Receipt`] says that the stop has ended its client, may return that error: it is no failure,
+//!   and a handler's message stays unacknowledged. Where only
 //!   one client was stopped ([`Client::stop`]), the refusal is an error like any other.
 //! - Dropping the fleet stops it, with [`FleetBuilder::stop_deadline`]; so an early `?` or a
 //!   panic stops everything too.
