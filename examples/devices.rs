@@ -22,11 +22,12 @@ mod support;
 
 use std::{
     error::Error,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use mqtt_fleet::{
-    ClientSpec, Fleet, FleetBuilder, Lateness, QoS, Retry, Stats, Will, testing::TestBroker,
+    Client, ClientSpec, Fleet, FleetBuilder, Lateness, QoS, Retry, Stats, Will, testing::TestBroker,
 };
 
 use support::{Arguments, Outcome, Unwritten, say};
@@ -60,7 +61,11 @@ fn demo(arguments: Arguments) -> Outcome {
         broker.record(false);
     }
 
-    let fleet = fleet(&url, &options, own_broker.is_some()).start()?;
+    let commanded = own_broker.is_some().then(Commanded::default);
+    let fleet = fleet(&url, &options, commanded.clone()).start()?;
+    if let Some(commanded) = commanded {
+        let _ = commanded.set(fleet.client("dev-0")?.clone());
+    }
     fleet.stop_on_signal()?;
     say(format_args!(
         "{} devices, {} threads, a reading every {:?} from each",
@@ -74,7 +79,10 @@ fn demo(arguments: Arguments) -> Outcome {
     Ok(report.exit_code())
 }
 
-fn fleet(url: &str, options: &Options, with_operator: bool) -> FleetBuilder {
+/// The device that the operator commands, once the fleet has started.
+type Commanded = Arc<OnceLock<Client>>;
+
+fn fleet(url: &str, options: &Options, commanded: Option<Commanded>) -> FleetBuilder {
     let mut n = 0_u64;
     let devices = ClientSpec::new("dev-{i}", url)
         .client_id("{name}")
@@ -102,14 +110,18 @@ fn fleet(url: &str, options: &Options, with_operator: bool) -> FleetBuilder {
             device.try_publish(topic, QoS::AtLeastOnce, false, answer)?;
             Ok(())
         });
-    if !with_operator {
+    let Some(commanded) = commanded else {
         return fleet;
-    }
+    };
     let operator = ClientSpec::new("operator", url)
         .subscribe("devices/dev-0/answer", QoS::AtLeastOnce)
-        .publish_every(Duration::from_secs(1), |operator| {
-            let topic = "devices/dev-0/command";
-            operator.try_publish(topic, QoS::AtLeastOnce, false, "blink")?;
+        .publish_every(Duration::from_secs(1), move |operator| {
+            // What is published before the device has subscribed is lost to it.
+            let is_heard = |device: &Client| device.wait_subscribed(Duration::ZERO).is_ok();
+            if commanded.get().is_some_and(is_heard) {
+                let topic = "devices/dev-0/command";
+                operator.try_publish(topic, QoS::AtLeastOnce, false, "blink")?;
+            }
             Ok(())
         })
         .on_message("devices/dev-0/answer", |answer, clients| {

@@ -2,7 +2,14 @@
 use mqtt_fleet::{ClientSpec, Fleet, QoS, testing::TestBroker};
 use std::{io::Write, process::exit, time::Duration};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() {
+    exit(hello().unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "hello: {error}");
+        1
+    }))
+}
+
+fn hello() -> Result<i32, Box<dyn std::error::Error>> {
     let broker = TestBroker::start()?; // or the URL of yours: "mqtt://10.0.0.5"
     let sensors = ClientSpec::new("sensor-{i}", broker.url()).times(20); // twenty threads
     let logger = ClientSpec::new("logger", broker.url()).subscribe("temp/+", QoS::AtLeastOnce);
@@ -20,5 +27,5 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     } // a message that is dropped is acknowledged
     let report = fleet.stop(Duration::from_secs(1));
     write!(out, "{report}")?;
-    exit(report.exit_code())
+    Ok(report.exit_code())
 }

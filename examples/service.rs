@@ -93,7 +93,8 @@ fn fleet(file: SpecFile) -> FleetBuilder {
         spec.publish_every(Duration::from_secs(1), move |client| {
             let topic = format!("service/{}/uptime", client.name());
             let uptime = start.elapsed().as_secs().to_string();
-            client.try_publish(topic, QoS::AtMostOnce, false, uptime)?;
+            // Retained: the first one may leave before the client that watches has subscribed.
+            client.try_publish(topic, QoS::AtMostOnce, true, uptime)?;
             Ok(())
         })
     });

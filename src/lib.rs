@@ -214,8 +214,9 @@
 //!   end when it returns). Rust can't end a thread from outside.
 //! - Messages that arrive during the stop, or that a handler could not pass on because of it, are not
 //!   acknowledged: a broker that keeps the session sends them again.
-//! - A handler or pub function that is refused a message because the fleet is being stopped may
-//!   return that error: it is no failure, and a handler's message stays unacknowledged. Where only
+//! - A handler or pub function that is refused a message because the fleet is being stopped, or whose
+//!   [`Receipt`] says that the stop has ended its client, may return that error: it is no failure,
+//!   and a handler's message stays unacknowledged. Where only
 //!   one client was stopped ([`Client::stop`]), the refusal is an error like any other.
 //! - Dropping the fleet stops it, with [`FleetBuilder::stop_deadline`]; so an early `?` or a
 //!   panic stops everything too.
@@ -236,6 +237,8 @@
 //! | all attempts of an outage; a refusal | that client ends | [`Outcome`], in the [`Report`] |
 //! | a subscription | the client runs on without it, or ends ([`RefusedSubscription`]) | [`Cause::SubscriptionRefused`], [`ClientReport::refused_subscriptions`] |
 //! | a subscription, granted with a lower QoS than asked for | the client runs on with less, or ends ([`OnLowered`]) | [`Cause::SubscriptionLowered`], [`ClientReport::lowered_subscriptions`] |
+//! | a message on which the broker closes again and again | it is given up, the rest goes on ([`ClientSpec::max_closes`]) | [`FailedCause::BrokerCloses`], [`ClientReport::given_up`] |
+//! | an UNSUBSCRIBE that a client could not send before it ended | a kept session still has the filter | [`ClientReport::unfinished_unsubscribes`] |
 //! | a handler, a pub function, by error or panic | [`OnFailure`] | [`Stats`], [`Failure`] in the report |
 //! | the state callback, by panic | nothing | [`Stats::callback_panics`], [`Failure`] in the report, the log |
 //! | the function of [`ClientSpec::credentials_with`], by error or panic | a failed attempt | [`Cause::Credentials`] |

@@ -11,7 +11,13 @@ mod runner;
 mod subject;
 mod wire;
 
-use std::{env, error::Error, process::ExitCode};
+use std::{
+    env,
+    error::Error,
+    fmt::Display,
+    io::{ErrorKind, Write, stderr, stdout},
+    process::{ExitCode, exit},
+};
 
 use arguments::Arguments;
 use subject::job::Job;
@@ -29,10 +35,29 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("fleet bench, {role}: {error}");
+            tell(format_args!("fleet bench, {role}: {error}\n"));
             ExitCode::from(2)
         }
     }
+}
+
+/// Prints a line. Ends the program if that is not possible: quietly if the reader has gone (`| head`).
+/// `println!` would panic.
+fn say(line: impl Display) {
+    if let Err(error) = writeln!(stdout(), "{line}") {
+        if error.kind() == ErrorKind::BrokenPipe {
+            exit(0);
+        }
+        tell(format_args!(
+            "fleet bench: can't write to stdout: {error}\n"
+        ));
+        exit(2);
+    }
+}
+
+/// Shows how far it has got, where there is somebody to see it.
+fn tell(text: impl Display) {
+    let _ = write!(stderr(), "{text}");
 }
 
 fn child(run: impl FnOnce() -> Result<()>) -> Result<ExitCode> {

@@ -5,11 +5,15 @@
     reason = "handlers that are slow, and scenes that last"
 )]
 
+mod say;
+
 use std::error::Error;
 use std::time::{Duration, Instant};
 use std::{env, io, thread};
 
 use mqtt_fleet::{ClientSpec, Fleet, FleetBuilder, QoS, Retry};
+
+use say::say;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
@@ -24,21 +28,21 @@ fn main() -> Result<(), Box<dyn Error>> {
             let fleet = Fleet::builder().clients(clients).start()?;
             let waited = fleet.wait_connected(10 * second);
             let connected = fleet.clients().iter().filter(|it| it.is_connected());
-            println!(
+            say(format_args!(
                 "1000 asked for, {} connected ({waited:?}), {} threads",
                 connected.count(),
                 fleet.threads().total()
-            );
+            ));
         }
         "away" => {
             let fleet = ready(Fleet::builder().client(spec("a")))?;
             let begin = Instant::now();
             let ended = fleet.wait_ended(20 * second).is_ok();
-            println!(
+            say(format_args!(
                 "after {:.1} s: ended is {ended}, outcome {:?}",
                 begin.elapsed().as_secs_f64(),
                 fleet.client("a")?.outcome()
-            );
+            ));
         }
         "queue" => {
             let fleet = ready(Fleet::builder().client(spec("a").retry(Retry::forever())))?;
@@ -50,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 })
                 .collect::<Result<Vec<_>, _>>()?;
             for receipt in receipts {
-                println!("{:?}", receipt.wait_timeout(15 * second));
+                say(format_args!("{:?}", receipt.wait_timeout(15 * second)));
             }
             thread::sleep(5 * second);
         }
@@ -63,7 +67,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             });
             let b = on("b").on_message("b", move |_message, _clients| {
                 let late = began.recv()?.elapsed().as_secs_f64();
-                println!("the other client's message came {late:.1} s after the slow one began");
+                say(format_args!(
+                    "the other client's message came {late:.1} s after the slow one began"
+                ));
                 Ok(())
             });
             let builder = Fleet::builder().client(a).client(b);
@@ -71,9 +77,12 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Some(_) => ready(builder.unordered())?,
                 None => ready(builder)?,
             };
-            println!("{} workers", fleet.threads().workers());
+            say(format_args!("{} workers", fleet.threads().workers()));
             let lost = fleet.client("a")?.wait_disconnected(16 * second);
-            println!("the slow client lost its connection: {}", lost.is_ok());
+            say(format_args!(
+                "the slow client lost its connection: {}",
+                lost.is_ok()
+            ));
         }
         "stop" => {
             let (sender, handling) = crossbeam_channel::bounded(1);
@@ -88,26 +97,26 @@ fn main() -> Result<(), Box<dyn Error>> {
             handling.recv()?;
             let begin = Instant::now();
             let report = fleet.stop(second);
-            println!(
+            say(format_args!(
                 "stop(1 s) returned after {:.1} s, of a handler busy for 8 s; abandoned: {:?}",
                 begin.elapsed().as_secs_f64(),
                 report.abandoned()
-            );
+            ));
         }
         "failing" => {
             let a = on("a").on_message("a", |message, _clients| {
-                println!("message {}", message.text());
+                say(format_args!("message {}", message.text()));
                 assert_ne!(message.text(), "1", "bad payload");
                 Ok(())
             });
             let fleet = ready(Fleet::builder().client(a))?;
             thread::sleep(3 * second);
             let client = fleet.client("a")?;
-            println!(
+            say(format_args!(
                 "is_connected() is {}; {:?}",
                 client.is_connected(),
                 client.first_failure()
-            );
+            ));
         }
         _ => return Err("no such scene".into()),
     }
@@ -119,6 +128,6 @@ fn ready(builder: FleetBuilder) -> Result<Fleet, Box<dyn Error>> {
     fleet.wait_subscribed(Duration::from_secs(5))?;
     // `wait_subscribed` has nothing to wait for without a subscription.
     fleet.wait_connected(Duration::from_secs(5))?;
-    println!("ready");
+    say("ready");
     Ok(fleet)
 }

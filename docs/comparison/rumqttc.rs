@@ -10,11 +10,15 @@
     reason = "what a first program does"
 )]
 
+mod say;
+
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
 use rumqttc::{Client, Event, Incoming, MqttOptions, QoS};
+
+use say::say;
 
 static CONNECTED: AtomicUsize = AtomicUsize::new(0);
 static SUBSCRIBED: AtomicUsize = AtomicUsize::new(0);
@@ -34,27 +38,30 @@ fn main() {
             thread::sleep(10 * second);
             let connected = CONNECTED.load(SeqCst);
             let threads = fs::read_dir("/proc/self/task").unwrap().count();
-            println!(
+            say(format_args!(
                 "1000 asked for, {} without an error, {connected} with a CONNACK, {threads} threads",
                 clients.len()
-            );
+            ));
         }
         "away" => {
             let _client = started("a", None, port, 5, nothing());
             wait_for(&CONNECTED, 1);
-            println!("ready");
+            say("ready");
             thread::sleep(20 * second);
-            println!("after 20 s: {} errors, and no end", ERRORS.load(SeqCst));
+            say(format_args!(
+                "after 20 s: {} errors, and no end",
+                ERRORS.load(SeqCst)
+            ));
         }
         "queue" => {
             let client = started("a", None, port, 5, nothing());
             wait_for(&CONNECTED, 1);
-            println!("ready");
+            say("ready");
             io::stdin().read_line(&mut String::new()).unwrap();
             for n in 0..5 {
                 let result =
                     client.publish(format!("queued/{n}"), QoS::AtLeastOnce, true, n.to_string());
-                println!("publish returned {result:?}");
+                say(format_args!("publish returned {result:?}"));
             }
             thread::sleep(12 * second);
         }
@@ -67,17 +74,21 @@ fn main() {
             let _a = started("a", Some("a"), port, 5, on_a);
             let on_b = move |_: &str| {
                 let late = began.recv().unwrap().elapsed().as_secs_f64();
-                println!("the other client's message came {late:.1} s after the slow one began");
+                say(format_args!(
+                    "the other client's message came {late:.1} s after the slow one began"
+                ));
             };
             let _b = started("b", Some("b"), port, 5, on_b);
             wait_for(&SUBSCRIBED, 2);
-            println!("ready");
+            say("ready");
             let end = Instant::now() + 16 * second;
             while ERRORS.load(SeqCst) == 0 && Instant::now() < end {
                 thread::sleep(second / 10);
             }
             let is_lost = ERRORS.load(SeqCst) > 0;
-            println!("the slow client lost its connection: {is_lost}");
+            say(format_args!(
+                "the slow client lost its connection: {is_lost}"
+            ));
         }
         "stop" => {
             let (sender, handling) = crossbeam_channel::bounded(1);
@@ -87,7 +98,7 @@ fn main() {
             };
             let (client, loop_) = started_with_thread("a", Some("a"), port, 60, on_a);
             wait_for(&SUBSCRIBED, 1);
-            println!("ready");
+            say("ready");
             handling.recv().unwrap();
             let begin = Instant::now();
             client.disconnect().unwrap();
@@ -96,23 +107,23 @@ fn main() {
             while !loop_.is_finished() && begin.elapsed() < 15 * second {
                 thread::sleep(second / 10);
             }
-            println!(
+            say(format_args!(
                 "{:.1} s after disconnect(), of a handler busy for 8 s, the loop has ended: {}; {} connects",
                 begin.elapsed().as_secs_f64(),
                 loop_.is_finished(),
                 CONNECTED.load(SeqCst)
-            );
+            ));
         }
         "failing" => {
             let on_a = |text: &str| {
-                println!("message {text}");
+                say(format_args!("message {text}"));
                 assert_ne!(text, "1", "bad payload");
             };
             let (_client, loop_) = started_with_thread("a", Some("a"), port, 5, on_a);
             wait_for(&SUBSCRIBED, 1);
-            println!("ready");
+            say("ready");
             thread::sleep(3 * second);
-            println!("the loop has ended: {}", loop_.is_finished());
+            say(format_args!("the loop has ended: {}", loop_.is_finished()));
         }
         _ => panic!("no such scene"),
     }
@@ -163,7 +174,7 @@ fn started_with_thread(
                 Ok(_) => {}
                 Err(error) => {
                     if ERRORS.fetch_add(1, SeqCst) == 0 {
-                        println!("first error: {error}");
+                        say(format_args!("first error: {error}"));
                     }
                 }
             }

@@ -103,17 +103,32 @@ impl Clients {
         }
     }
 
-    /// From here on no client takes a message from its broker.
+    /// From here on no client takes a message from its broker, and one to publish is taken only by
+    /// clients that are connected.
     pub(crate) fn begin_stop(&self) {
         self.0.is_stopping.store(true, Ordering::SeqCst);
+        self.close_intakes();
         for client in self.iter() {
-            client.core().begin_stop();
+            client.core().outbox.take_while_connected();
             client.core().status.nudge();
         }
     }
 
-    /// Stops every client at once.
+    /// From here on no client takes a message from its broker. For all of them before the first one
+    /// refuses anything: a handler that is refused for a stop has not failed, and that is told by the
+    /// intake of the client that its message came from.
+    pub(crate) fn close_intakes(&self) {
+        for client in self.iter() {
+            client.core().intake.close();
+        }
+    }
+
+    /// Stops every client at once. What is handled from here on is not acknowledged.
     pub(crate) fn stop_now(&self) {
+        self.close_intakes();
+        for client in self.iter() {
+            client.core().intake.end_acks();
+        }
         for client in self.iter() {
             client.core().stop();
         }

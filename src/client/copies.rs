@@ -68,7 +68,7 @@ impl Copies {
         self.spec.name()
     }
 
-    /// How many copies this machine has.
+    /// How many copies this machine has. More than 1,000,000 are refused at the start.
     pub fn len(&self) -> usize {
         self.numbers().len()
     }
@@ -77,6 +77,9 @@ impl Copies {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The most copies of one template on one machine.
+    pub(crate) const MOST: usize = 1_000_000;
 
     fn numbers(&self) -> std::iter::StepBy<std::ops::Range<usize>> {
         let n = self.times.unwrap_or(1);
@@ -111,7 +114,12 @@ impl IntoIterator for Copies {
     type IntoIter = std::vec::IntoIter<ClientSpec>;
 
     fn into_iter(self) -> Self::IntoIter {
-        let copies: Vec<_> = self.numbers().map(|i| self.copy(i)).collect();
+        let n = match self.len() {
+            // One of them, for the start to refuse: a list of all would end the process.
+            n if n > Self::MOST => 1,
+            n => n,
+        };
+        let copies: Vec<_> = self.numbers().take(n).map(|i| self.copy(i)).collect();
         copies.into_iter()
     }
 }

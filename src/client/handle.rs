@@ -95,6 +95,7 @@ impl Core {
         status: Status,
         finish_within: Duration,
         log: &Arc<FleetLog>,
+        intake: Intake,
     ) -> Self {
         let name: Arc<str> = settings.name.as_str().into();
         Self {
@@ -108,7 +109,7 @@ impl Core {
                     .at_most(settings.filters_per_subscribe),
             ),
             counters: Arc::default(),
-            intake: Intake::default(),
+            intake,
             stop: StopSignal::default(),
             finish_within,
             max_packet_size: settings.max_packet_size,
@@ -134,13 +135,6 @@ impl Core {
             // A clean session has ended with its connection.
             false => Vec::new(),
         }
-    }
-
-    /// The fleet stops: no message is delivered any more, and one to publish is taken only while
-    /// there is a connection.
-    pub(crate) fn begin_stop(&self) {
-        self.intake.close();
-        self.outbox.take_while_connected();
     }
 
     /// Stops this client on its own, as soon as a connected one has sent what it has.
@@ -296,6 +290,7 @@ impl Client {
             Err((message, refusal)) => {
                 if refusal == Refusal::Closed && self.0.intake.is_closed() {
                     refusals::note();
+                    self.0.intake.note_refusal();
                 }
                 let kind = match (refusal, patience) {
                     (Refusal::Closed, _) => PublishErrorKind::Ended,

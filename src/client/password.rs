@@ -15,7 +15,10 @@ pub(crate) fn read(username: &str, place: &PasswordPlace) -> Result<String, Stri
     let password = match place {
         PasswordPlace::Env(variable) => of_variable(variable)?,
         PasswordPlace::File(path) => {
-            of_file(path).map_err(|problem| format!("{}: {problem}", path.display()))?
+            of_file(path).map_err(|problem| match path.as_os_str().is_empty() {
+                true => problem,
+                false => format!("{}: {problem}", path.display()),
+            })?
         }
     };
     check_login(username, &password)?;
@@ -50,6 +53,9 @@ fn of_variable(variable: &str) -> Result<String, String> {
 }
 
 fn of_file(path: &std::path::Path) -> Result<String, String> {
+    if path.as_os_str().is_empty() {
+        return Err("no file is named".to_owned());
+    }
     let bytes = read_at_most(path, LARGEST).map_err(|error| error.to_string())?;
     // Of editors that mark UTF-8.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);

@@ -412,7 +412,8 @@ impl ClientSpec {
     }
 
     /// Makes this spec a template: `n` copies, with `{i}` from 0 to n-1 filled in, in every text of the spec
-    /// and in the filters of its handlers. The name needs it, or the copies would share one. [`Copies::shard`] divides them among machines.
+    /// and in the filters of its handlers. The name needs it, or the copies would share one. [`Copies::shard`]
+    /// divides them among machines; more than 1,000,000 on one of them are refused at the start.
     pub fn times(self, n: usize) -> Copies {
         Copies {
             spec: self,

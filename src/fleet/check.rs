@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    client::{password, spec::ClientSpec},
+    client::{copies::Copies, password, spec::ClientSpec},
     fleet::{
         builder::{FleetBuilder, LEAST_STACK},
         error::{Problem, StartError},
@@ -41,6 +41,15 @@ pub(crate) fn check(builder: &FleetBuilder) -> Result<Vec<ClientSpec>, StartErro
             problem,
         };
         check_shard(spec.shard).map_err(fault)?;
+        // Such a template gives its first copy only.
+        let copies = spec.copy.1 / spec.shard.1;
+        in_range(
+            "times",
+            copies,
+            0..=Copies::MOST,
+            "at most 1,000,000 copies on a machine",
+        )
+        .map_err(fault)?;
         // With which session a client id was given is seen before one is made up.
         check_identity(&spec.settings).map_err(fault)?;
         let mut spec = spec.clone();
@@ -125,8 +134,10 @@ fn check_fleet(builder: &FleetBuilder) -> Checked {
     in_range("publishers", builder.publishers, 1..=1_000, "1 to 1,000")?;
     let most = 1024 * 1024 * 1024;
     let allowed = match LEAST_STACK {
-        0..=131_072 => "128 KiB to 1 GiB",
-        _ => "512 KiB to 1 GiB, with the features tls or websocket",
+        0..=131_072 => "131,072 to 1,073,741,824 bytes (128 KiB to 1 GiB)",
+        _ => {
+            "524,288 to 1,073,741,824 bytes (512 KiB to 1 GiB), with the features tls or websocket"
+        }
     };
     in_range(
         "stack_size",
@@ -138,7 +149,7 @@ fn check_fleet(builder: &FleetBuilder) -> Checked {
         "worker_stack_size",
         builder.worker_stack_size,
         128 * 1024..=most,
-        "128 KiB to 1 GiB",
+        "131,072 to 1,073,741,824 bytes (128 KiB to 1 GiB)",
     )
 }
 
@@ -218,6 +229,13 @@ fn check_data(settings: &Settings) -> Checked {
         })
         .max()
         .unwrap_or_default();
+    let sizes = 128..=268_435_455;
+    in_range(
+        "max_packet_size",
+        settings.max_packet_size,
+        sizes,
+        "128 to 268,435,455 bytes",
+    )?;
     let connect = 15 + 2 + id.len() + will + login;
     let allowed = "the CONNECT packet with client id, will and credentials must fit";
     in_range(
@@ -268,29 +286,22 @@ fn check_login(settings: &Settings) -> Checked {
 
 fn check_numbers(settings: &Settings) -> Checked {
     let second = Duration::from_secs(1);
-    if settings.keep_alive.subsec_nanos() != 0 {
-        // CONNECT carries whole seconds: pings would come later than the broker expects them.
-        return Err(("keep_alive", Problem::Text("it must be whole seconds")));
-    }
     let keep_alive = second..=second * u32::from(u16::MAX);
     duration(
         "keep_alive",
         settings.keep_alive,
         keep_alive,
-        "1 s to 65,535 s",
+        "1 s to 65,535 s, in whole seconds",
     )?;
+    if settings.keep_alive.subsec_nanos() != 0 {
+        // CONNECT carries whole seconds: pings would come later than the broker expects them.
+        return Err(("keep_alive", Problem::Text("it must be whole seconds")));
+    }
     duration(
         "connect_timeout",
         settings.connect_timeout,
         second..=LONGEST,
         "1 s to a year",
-    )?;
-    let sizes = 128..=268_435_455;
-    in_range(
-        "max_packet_size",
-        settings.max_packet_size,
-        sizes,
-        "128 to 268,435,455",
     )?;
     in_range(
         "outbox_capacity",

@@ -287,11 +287,9 @@ impl Ending {
     /// The phases of an orderly stop while the clients run on: no message is delivered any more,
     /// functions end, what they have published goes out.
     fn finish_work(&self, crew: &Crew, times: Times, way: Way) {
-        for client in self.clients.iter() {
-            match way {
-                Way::Draining => client.core().intake.close(),
-                Way::Orderly | Way::Now => client.core().begin_stop(),
-            }
+        match way {
+            Way::Draining => self.clients.close_intakes(),
+            Way::Orderly | Way::Now => self.clients.begin_stop(),
         }
         for client in self.clients.iter() {
             client.core().intake.wait_quiet(times.but(8));

@@ -116,7 +116,9 @@ pub enum Problem {
     #[error("there is no password: {0}")]
     Password(String),
     /// Another client has the same name, or the same client id on the same broker.
-    #[error("{value:?} is also that of client {other:?}: give each its own")]
+    #[error(
+        "{value:?} is also that of client {other:?}: give each its own (copies of a template get it by {{i}})"
+    )]
     Duplicate {
         /// What both have.
         value: String,

@@ -80,7 +80,8 @@ impl Caller {
         let Err(Failed { text, panicked }) = called else {
             return Ok(());
         };
-        if was_refused && !panicked {
+        // As long as its own client goes on, it is called again, and its errors count.
+        if was_refused && !panicked && core.intake.is_closed() {
             log::debug!("left at the stop: {text}");
             return Ok(());
         }

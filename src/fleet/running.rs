@@ -241,7 +241,9 @@ impl Fleet {
     /// handler that is stuck. An abandoned client makes no further attempt.
     ///
     /// In pull mode the messages that the application has or has not taken yet are its own: they are
-    /// not waited for, and those that it drops after the DISCONNECT stay unacknowledged.
+    /// not waited for. Those that it drops after the DISCONNECT stay unacknowledged, and so do those
+    /// that it drops once the stop has refused a message that it wanted to publish: what it could not
+    /// pass on comes again.
     ///
     /// May be called from several threads at once: each gets its report, and the earliest deadline
     /// counts. May be called from any function that runs on a thread of the fleet: that thread is not

@@ -38,6 +38,7 @@ use crate::{
         pace::Pacer,
         state::{Announced, Announcer},
         status::Status,
+        stop::Intake,
         thread::Thread,
     },
 };
@@ -57,12 +58,21 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
 
     let announcer = Announcer::new(1 + usize::from(builder.on_state.is_some()), specs.len());
     let log = Arc::new(FleetLog::new());
-    let clients = Clients::new(
-        specs
-            .iter()
-            .map(|spec| client(spec, announcer.clone(), builder.stop_deadline, &log))
-            .collect(),
-    );
+    let refused = Arc::default();
+    let intake = || match plan.workers {
+        0 => Intake::of_pull_mode(&refused),
+        _ => Intake::default(),
+    };
+    let clients = specs.iter().map(|spec| {
+        client(
+            spec,
+            announcer.clone(),
+            builder.stop_deadline,
+            &log,
+            intake(),
+        )
+    });
+    let clients = Clients::new(clients.collect());
     let Queue {
         lanes,
         pull,
@@ -138,6 +148,7 @@ fn client(
     announcer: Announcer,
     finish_within: Duration,
     log: &Arc<FleetLog>,
+    intake: Intake,
 ) -> Client {
     let settings = &spec.settings;
     let brokers = settings
@@ -145,7 +156,13 @@ fn client(
         .map(|broker| broker.to_string().into())
         .collect();
     let status = Status::new(settings.name.as_str().into(), brokers, announcer);
-    Client::new(Arc::new(Core::new(settings, status, finish_within, log)))
+    Client::new(Arc::new(Core::new(
+        settings,
+        status,
+        finish_within,
+        log,
+        intake,
+    )))
 }
 
 fn start_workers(

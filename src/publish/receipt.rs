@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::supervise::{
     cause::{Cause, in_a_row},
+    refusals,
     stop::deadline_after,
 };
 
@@ -137,7 +138,7 @@ impl Receipt {
     ///
     /// How it ended otherwise; never [`ReceiptError::Timeout`].
     pub fn wait(&self) -> Result<Delivery, ReceiptError> {
-        self.0.wait(Duration::MAX)
+        noted(self.0.wait(Duration::MAX))
     }
 
     /// Waits until the message has ended, at most this long.
@@ -146,12 +147,12 @@ impl Receipt {
     ///
     /// How it ended otherwise, or [`ReceiptError::Timeout`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Delivery, ReceiptError> {
-        self.0.wait(timeout)
+        noted(self.0.wait(timeout))
     }
 
     /// How the message ended, or `None` if it has not. Never waits.
     pub fn try_result(&self) -> Option<Result<Delivery, ReceiptError>> {
-        self.0.result()
+        self.0.result().map(noted)
     }
 
     /// Why the message was given up, if it was: [`Cause::ClosedOn`], which names its topic. Never waits.
@@ -169,9 +170,19 @@ impl Receipt {
     }
 }
 
+/// A handler that learns of an end which a stop has brought about has not done what it was called for, as
+/// if its message had been refused.
+fn noted(result: Result<Delivery, ReceiptError>) -> Result<Delivery, ReceiptError> {
+    use ReceiptError::{Failed, Unsent};
+    if matches!(result, Err(Unsent | Failed(FailedCause::NotAcknowledged))) {
+        refusals::note();
+    }
+    result
+}
+
 impl fmt::Debug for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Receipt").field(&self.try_result()).finish()
+        f.debug_tuple("Receipt").field(&self.0.result()).finish()
     }
 }
 

@@ -190,7 +190,7 @@ impl Drop for Message {
             return;
         }
         // Before it is counted: a drain that finds it handled finds its acknowledgement too.
-        if let Some(ticket) = self.ticket {
+        if let Some(ticket) = self.ticket.filter(|_| self.source.intake.acknowledges()) {
             self.source.acks.handled(ticket);
         }
         let counters = &self.source.counters;

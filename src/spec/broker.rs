@@ -58,9 +58,17 @@ pub enum BrokerError {
     /// There is no text.
     #[error("it is empty: write mqtt://host:port")]
     Empty,
-    /// White space at the beginning or the end, such as the line end of a file.
-    #[error("it begins or ends with a space or a line end: take that away")]
+    /// White space or a character that can't be seen at the beginning or the end, such as the line end or
+    /// the byte order mark of a file.
+    #[error(
+        "it begins or ends with a space, a line end or a character that can't be seen: take that away"
+    )]
     Whitespace,
+    /// Quotes around the text, as a shell or a file of settings leaves them.
+    #[error(
+        "it has a quote or an angle bracket at its beginning or end, which is taken as a part of it: take that away"
+    )]
+    Quoted,
     /// There is no `://`.
     #[error("it has no scheme: {}", scheme_wanted(.complete.as_deref()))]
     NoScheme {
@@ -70,14 +78,20 @@ pub enum BrokerError {
     /// `mqtt//host`.
     #[error("there is no colon behind its scheme: write mqtt://host:port")]
     Colon,
-    /// The path or the query of a WebSocket does not follow RFC 3986.
+    /// The path or the query of a WebSocket, or the path of a socket, does not follow RFC 3986.
     #[error(
-        "it is not a URL: its path or query has a character that has to be percent-encoded, such as a space as %20"
+        "it is not a URL: its path or query has a character that has to be percent-encoded, such as a space as \
+         %20, and a URL has no placeholders"
     )]
     NotAUrl,
     /// None of the schemes in the table of [`Broker`].
-    #[error("its scheme '{}' is not one that is spoken here: {}", .0, instead_of(.0))]
+    ///
+    /// The text is the scheme if it is a well-known one or almost one of the table's, and empty otherwise: it may be a secret.
+    #[error("its scheme {}is not one that is spoken here: {}", shown_scheme(.0), instead_of(.0))]
     Scheme(String),
+    /// `mqtt://mqtt://host`.
+    #[error("it has two schemes: leave one of them, as in mqtt://host:port")]
+    TwoSchemes,
     /// A scheme that takes a feature of this crate that is off.
     #[error("its scheme '{scheme}' takes the feature `{feature}` of mqtt-fleet, which is off")]
     Feature {
@@ -86,8 +100,8 @@ pub enum BrokerError {
         /// The feature, or both of them.
         feature: &'static str,
     },
-    /// There is no host between `//` and the port.
-    #[error("it names no host: write mqtt://host:port")]
+    /// There is no host between `://` and the port, or the two slashes are missing.
+    #[error("it names no host behind '://': write mqtt://host:port")]
     NoHost,
     /// What stands in the place of the host can't be one.
     #[error("its host {problem}")]
@@ -119,12 +133,13 @@ pub enum BrokerError {
     /// A path or query has no meaning without a WebSocket, and a fragment has none at all.
     #[error(
         "it has a path, a query or a fragment, which its scheme does not use: end it after the port \
-         (ws:// and wss:// take a path and a query)"
+         (ws:// and wss:// take a path and a query; in a path, percent-encode ? as %3F and # as %23)"
     )]
     Path,
-    /// `unix` takes an absolute path of at most 107 bytes and no host.
+    /// `unix` takes the absolute path of a file, of at most 107 bytes, and no host.
     #[error(
-        "the path of its socket is not absolute or longer than 107 bytes: use unix:///path, with three slashes"
+        "the path of its socket is not absolute, not that of a file, or longer than 107 bytes: use unix:///path, \
+         with three slashes"
     )]
     SocketPath,
     /// A character of the user name or the password has a meaning of its own in a URL.
@@ -154,9 +169,18 @@ fn scheme_wanted(complete: Option<&str>) -> String {
     }
 }
 
+fn shown_scheme(scheme: &str) -> String {
+    match scheme {
+        "" => String::new(),
+        scheme => format!("'{scheme}' "),
+    }
+}
+
 /// What to write for a scheme that there is not.
 fn instead_of(scheme: &str) -> &'static str {
     match scheme.to_ascii_lowercase().as_str() {
+        "mqtt+ws" | "ws+mqtt" => "use ws://",
+        "mqtt+wss" | "wss+mqtt" => "use wss://",
         "http" => "use ws:// for MQTT over WebSocket, else mqtt://host:port",
         "https" => "use wss:// for MQTT over WebSocket and TLS, else mqtts://host:port",
         _ => "use mqtt://host:port, or mqtts://, ws://, wss:// or unix://",

@@ -16,6 +16,19 @@ pub(super) fn check(host: &str) -> Result<(), BrokerError> {
     if is_ipv6(host) {
         return Ok(());
     }
+    if has_placeholder(host) {
+        return wrong(
+            "has a character that no host name has: a placeholder, it seems, and none is filled in here, so write out the host of each client",
+        );
+    }
+    if host.contains([',', ';']) {
+        return wrong(
+            "has a comma or a semicolon: one URL names one broker (`or_broker` takes another one)",
+        );
+    }
+    if host.contains(is_invisible) {
+        return wrong("has a character that can't be seen: write it anew");
+    }
     if !host.is_ascii() {
         return wrong(
             "has a character outside ASCII: write such a name in punycode, as xn--bcher-kva.example",
@@ -32,6 +45,9 @@ pub(super) fn check(host: &str) -> Result<(), BrokerError> {
     if name.split('.').any(str::is_empty) {
         return wrong("has a dot too many");
     }
+    if name.split('.').any(|label| label.starts_with('-')) {
+        return wrong("begins with '-', or has one behind a dot, which no host name does");
+    }
     if name.len() > LONGEST_NAME || name.split('.').any(|label| label.len() > LONGEST_LABEL) {
         return wrong("is too long: a name has at most 253 characters, 63 between two dots");
     }
@@ -45,19 +61,54 @@ pub(super) fn check(host: &str) -> Result<(), BrokerError> {
 
 /// A text of `(host, port)`. What comes out has no brackets.
 pub(super) fn alone(host: &str) -> Result<&str, BrokerError> {
-    if host.trim() != host {
-        return Err(BrokerError::Whitespace);
+    if host.is_empty() {
+        return Err(BrokerError::NoHost);
     }
-    let inside = |host: &'_ str| host.starts_with('[') && host.ends_with(']');
-    let host = match inside(host) {
-        true => host.get(1..host.len() - 1).unwrap_or_default(),
-        false => host,
-    };
+    check_ends(host)?;
+    let inside = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let host = inside
+        .filter(|host| host.is_empty() || is_ipv6(host))
+        .unwrap_or(host);
     if host.contains(['/', '@', '?', '#']) || (host.contains(':') && !is_ipv6(host)) {
         return Err(BrokerError::NotOnlyAHost);
     }
     check(host)?;
     Ok(host)
+}
+
+/// Whether something stands around a URL or a host that is no part of it: as files, shells and editors
+/// leave it there.
+pub(super) fn check_ends(text: &str) -> Result<(), BrokerError> {
+    let is_around = |c: char| c.is_whitespace() || is_invisible(c);
+    if text.trim_matches(is_around).is_empty() {
+        return Err(BrokerError::Empty);
+    }
+    if text.starts_with(is_around) || text.ends_with(is_around) {
+        return Err(BrokerError::Whitespace);
+    }
+    // A path may end with an apostrophe: RFC 3986 allows it.
+    let open = [
+        '"', '\'', '`', '<', '\u{ab}', '\u{2018}', '\u{201c}', '\u{201e}',
+    ];
+    let closing = ['"', '`', '\u{bb}', '\u{2019}', '\u{201d}', '\u{201c}'];
+    match text.starts_with(open) || text.ends_with(closing) {
+        true => Err(BrokerError::Quoted),
+        false => Ok(()),
+    }
+}
+
+/// Controls, and the characters of Unicode that have no width: byte order marks, joiners, directions.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// `h{i}`, `${HOST}`, `$HOST`, `%HOST%`, `<host>`.
+fn has_placeholder(host: &str) -> bool {
+    let is_batch = host.starts_with('%') && host.len() > 1 && host.ends_with('%');
+    is_batch || host.contains(['{', '}', '$', '<', '>'])
 }
 
 /// The same text for the same host, however it is spelled.

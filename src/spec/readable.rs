@@ -35,6 +35,14 @@ macro_rules! debug_is_text {
 
 pub(crate) use debug_is_text;
 
+/// Whether a name that a user gave looks like a secret in a wrong place: generated passwords and tokens mix
+/// digits with letters of both cases, names of hosts and files hardly ever do.
+pub(crate) fn may_be_secret(name: &str) -> bool {
+    name.bytes().any(|byte| byte.is_ascii_digit())
+        && name.bytes().any(|byte| byte.is_ascii_lowercase())
+        && name.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
 /// A duration that was measured, in two or three digits: `5 s`, `1.5 s`, `250 ms`.
 pub(crate) struct Rounded(pub(crate) Duration);
 
@@ -54,17 +62,28 @@ impl fmt::Display for Rounded {
     }
 }
 
-/// A duration that was set, exactly: `90 s`, `999 ms`.
+/// A duration that was set, exactly: `90 s`, `999 ms`, `1.000000001 s`. One that no clock of ours counts is in
+/// days.
 pub(crate) struct Exact(pub(crate) Duration);
 
 impl fmt::Display for Exact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Such as `Duration::MAX`: its nanoseconds are a row of digits.
+        if self.0.as_secs() > 400 * 86_400 {
+            return Rounded(self.0).fmt(f);
+        }
         let nanoseconds = self.0.as_nanos();
         let unit = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")]
             .into_iter()
             .find(|(size, _)| nanoseconds % size == 0);
-        let (size, unit) = unit.unwrap_or((1, "ns"));
-        write!(f, "{} {unit}", nanoseconds / size)
+        match unit {
+            Some((1_000, _)) | None if nanoseconds > 1_000_000_000 => {
+                let seconds = format!("{}.{:09}", self.0.as_secs(), self.0.subsec_nanos());
+                write!(f, "{} s", seconds.trim_end_matches('0'))
+            }
+            Some((size, unit)) => write!(f, "{} {unit}", nanoseconds / size),
+            None => write!(f, "{nanoseconds} ns"),
+        }
     }
 }
 
@@ -98,10 +117,14 @@ mod tests {
             (0, "0 s"),
             (65_536_000_000_000, "65536 s"),
             (999_000_000, "999 ms"),
-            (1_000_000_001, "1000000001 ns"),
+            (1_000_000_001, "1.000000001 s"),
+            (1_000_500_000, "1.0005 s"),
+            (31_622_400_000_000_001, "31622400.000000001 s"),
+            (1_500, "1500 ns"),
         ] {
             assert_eq!(Exact(Duration::from_nanos(nanoseconds)).to_string(), text);
         }
+        assert_eq!(Exact(Duration::MAX).to_string(), "213503982334601 days");
     }
 
     #[derive(thiserror::Error)]

@@ -13,6 +13,7 @@ use crate::spec::{
     broker::BrokerError,
     credentials::Credentials,
     host,
+    readable::may_be_secret,
 };
 
 /// What a WebSocket asks for if its URL has no path.
@@ -36,12 +37,7 @@ const SCHEMES: [(&str, Scheme); 10] = [
 ];
 
 pub(super) fn parse(url: &str) -> Result<(Address, Credentials), BrokerError> {
-    if url.trim().is_empty() {
-        return Err(BrokerError::Empty);
-    }
-    if url.trim() != url {
-        return Err(BrokerError::Whitespace);
-    }
+    host::check_ends(url)?;
     let (name, rest) = split_scheme(url)?;
     let lower = name.to_ascii_lowercase();
     if cfg!(unix) && lower == "unix" {
@@ -49,13 +45,19 @@ pub(super) fn parse(url: &str) -> Result<(Address, Credentials), BrokerError> {
     }
     let known = SCHEMES.iter().find(|(known, _)| *known == lower);
     let Some((_, scheme)) = known.copied() else {
-        return Err(BrokerError::Scheme(name.to_owned()));
+        return Err(BrokerError::Scheme(repeatable(name)));
     };
     if let Some(feature) = scheme.missing_features() {
         return Err(BrokerError::Feature {
             scheme: name.to_owned(),
             feature,
         });
+    }
+    if let Some((second, _)) = rest.split_once("://") {
+        let second = second.to_ascii_lowercase();
+        if SCHEMES.iter().any(|(known, _)| *known == second) {
+            return Err(BrokerError::TwoSchemes);
+        }
     }
     let place = Place::of(rest, scheme)?;
     if place.is_followed_by_more && !scheme.is_websocket() {
@@ -126,12 +128,33 @@ fn completed(text: &str) -> Option<String> {
         Err(_) => host_and_port(text).ok()?,
     };
     host::check(host).ok()?;
+    if may_be_secret(host) {
+        return None;
+    }
     let is_one = host.contains(['.', ':']) || host.eq_ignore_ascii_case("localhost");
     match port {
         Some(port @ 8883) => Some(format!("mqtts://{}", with_port(host, port))),
         Some(port) => Some(format!("mqtt://{}", with_port(host, port))),
         None if host.contains(':') => Some(format!("mqtt://[{host}]")),
         None => is_one.then(|| format!("mqtt://{host}")),
+    }
+}
+
+/// Schemes of others, which people write by mistake.
+const FOREIGN: [&str; 14] = [
+    "http", "https", "ftp", "file", "amqp", "amqps", "mqtt5", "mqtt3", "mqtt+ws", "mqtt+wss",
+    "ws+mqtt", "wss+mqtt", "coap", "redis",
+];
+
+/// The name of a scheme if it is a well-known one, or one of ours with up to three characters more: a password
+/// may have `://` in it, too.
+fn repeatable(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    let is_almost = |known: &str| lower.contains(known) && lower.len() <= known.len() + 3;
+    let mut known = SCHEMES.iter().map(|(known, _)| *known);
+    match FOREIGN.contains(&lower.as_str()) || known.any(is_almost) {
+        true => name.to_owned(),
+        false => String::new(),
     }
 }
 
@@ -192,8 +215,12 @@ fn host_and_port(place: &str) -> Result<(&str, Option<u16>), BrokerError> {
         None => Ok((place, None)),
         Some((_, more)) if more.contains(':') => {
             let before = place.rsplit_once(':').map_or(place, |(before, _)| before);
-            let is_address = |text: &str| text.parse::<Ipv6Addr>().is_ok();
+            let is_address = |text: &str| text.trim_end_matches(']').parse::<Ipv6Addr>().is_ok();
+            let has_zone = place
+                .split_once('%')
+                .is_some_and(|(before, _)| is_address(before));
             match is_address(place) || is_address(before) {
+                _ if has_zone => Err(BrokerError::Zone),
                 true => Err(BrokerError::Ipv6),
                 false => Err(BrokerError::Port),
             }
@@ -220,13 +247,13 @@ fn is_encoded(userinfo: &str) -> bool {
 
 /// `unix:///path`.
 fn socket(url: &str) -> Result<(Address, Credentials), BrokerError> {
-    let uri = UriRef::parse(url).map_err(|_| BrokerError::SocketPath)?;
+    let uri = UriRef::parse(url).map_err(|_| BrokerError::NotAUrl)?;
     let authority = uri.authority().ok_or(BrokerError::SocketPath)?;
     if uri.has_fragment() || uri.has_query() {
         return Err(BrokerError::Path);
     }
     let path = decoded(uri.path()).map_err(|_| BrokerError::SocketPath)?;
-    let is_path = authority.host().is_empty() && path.starts_with('/');
+    let is_path = authority.host().is_empty() && path.starts_with('/') && !path.ends_with('/');
     if !is_path || path.len() > LONGEST_SOCKET_PATH || path.contains('\0') {
         return Err(BrokerError::SocketPath);
     }

@@ -1,7 +1,9 @@
-//! Whether a stop refused a publish of the function that this thread is running: such a function has not
-//! failed, and what it was called for is not done.
+//! Whether a client that has ended, or is told to, refused a publish of the function that this thread is
+//! running, or did not deliver what it had published. Where that is for a stop of the caller's own client,
+//! such a function has not failed, and what it was called for is not done.
 //!
-//! Noted where the publish is refused and not read from the function's error, which may be of any type.
+//! Noted where the publish is refused, or its receipt read, and not taken from the function's error, which
+//! may be of any type.
 
 use std::cell::Cell;
 
@@ -9,12 +11,13 @@ thread_local! {
     static REFUSED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A client that is told to stop has refused a message of the caller.
+/// A client that is told to stop has refused a message of the caller, or a receipt of the caller says that
+/// the client ended before it could deliver the message.
 pub(crate) fn note() {
     REFUSED.set(true);
 }
 
-/// Calls a function, which must not unwind. Says whether a stop has refused a message of it meanwhile.
+/// Calls a function, which must not unwind. Says whether that was noted meanwhile.
 pub(crate) fn watched<T>(function: impl FnOnce() -> T) -> (T, bool) {
     REFUSED.set(false);
     let result = function();

@@ -11,7 +11,8 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 
 /// Whether a client takes messages from its broker. Closed for good when it is told to stop: what
-/// arrives later is neither delivered nor acknowledged.
+/// arrives later is neither delivered nor acknowledged. Later, what was delivered before is not
+/// acknowledged any more either.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Intake(Arc<Gate>);
 
@@ -20,9 +21,45 @@ struct Gate {
     closed: StopSignal,
     /// The network thread has passed the gate and is yet to hand over what it has.
     inside: AtomicBool,
+    /// The clients of the fleet end: what is given back from here on is not acknowledged.
+    no_acks: AtomicBool,
+    /// In pull mode, shared by the clients of a fleet: a stop has refused a message that the
+    /// application wanted to publish.
+    refused: Option<Arc<AtomicBool>>,
 }
 
 impl Intake {
+    /// That of a client whose messages the application takes itself. The flag is the fleet's.
+    pub(crate) fn of_pull_mode(refused: &Arc<AtomicBool>) -> Self {
+        Self(Arc::new(Gate {
+            refused: Some(Arc::clone(refused)),
+            ..Gate::default()
+        }))
+    }
+
+    /// From here on nothing is acknowledged. For all clients of a fleet before the first of them
+    /// refuses what is published, or ends what it has: what could not be passed on because of that
+    /// must not be acknowledged.
+    pub(crate) fn end_acks(&self) {
+        self.0.no_acks.store(true, Ordering::SeqCst);
+    }
+
+    /// A stop has refused a message. Which received one it was made of only the application knows, in
+    /// pull mode.
+    pub(crate) fn note_refusal(&self) {
+        if let Some(refused) = &self.0.refused {
+            refused.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a message that is given back now may be acknowledged.
+    pub(crate) fn acknowledges(&self) -> bool {
+        let refused = self.0.refused.as_ref();
+        let has_refused = refused.is_some_and(|it| it.load(Ordering::SeqCst));
+        let is_void = has_refused && self.is_closed();
+        !is_void && !self.0.no_acks.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn close(&self) {
         self.0.closed.raise();
     }
@@ -53,7 +90,7 @@ impl Intake {
 
     /// It is closed: waits until what has passed before is handed over, and nothing follows.
     pub(crate) fn wait_quiet(&self, deadline: Option<Instant>) {
-        let Gate { closed, inside } = &*self.0;
+        let Gate { closed, inside, .. } = &*self.0;
         let mut guard = closed.lock.lock();
         while inside.load(Ordering::SeqCst) {
             match deadline {

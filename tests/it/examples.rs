@@ -218,6 +218,49 @@ fn a_full_disk_is_told() {
         let error = text(&output.stderr);
         assert!(!error.contains("panicked"), "{stdout}: {error}");
         assert_ne!(output.status.code(), Some(0), "{stdout}: {error}");
+        assert!(error.starts_with("hello: "), "{stdout}: {error}");
+        assert!(!error.contains("Os {"), "{stdout}: {error}");
+    }
+}
+
+/// Fails when a program or a bench of this repository writes by a macro that panics when its reader has gone.
+#[test]
+fn no_program_panics_without_a_reader() {
+    let macros = ["println!(", "print!(", "eprintln!(", "eprint!("];
+    let mut n_files = 0;
+    for directory in ["examples", "benches/fleet", "docs/comparison"] {
+        for path in crate::tidy::source::files(std::path::Path::new(directory)) {
+            let path = path.display().to_string();
+            if !path.ends_with(".rs") {
+                continue;
+            }
+            n_files += 1;
+            let code = crate::tidy::source::read(&path);
+            let mut lines = code.lines().filter(|line| !line.trim().starts_with("//"));
+            let found = lines.find(|line| macros.iter().any(|it| line.contains(it)));
+            assert!(found.is_none(), "{path}: {found:?}");
+        }
+    }
+    assert!(n_files > 20, "{n_files}");
+}
+
+/// Fails when the operator of `devices` sends a command before its device has subscribed: the first one would be lost.
+#[test]
+fn the_first_command_of_the_operator_is_answered() {
+    let arguments = ["--clients", "1", "--seconds", "60"];
+    for run in 0..3 {
+        let program = Program::example("devices", &arguments);
+        program.wait_for("devices/dev-0/answer: done: blink", PATIENCE);
+        program.signal("TERM");
+        let (status, output) = program.ended(PATIENCE);
+        assert_eq!(status.code(), Some(0), "run {run}: {output}");
+        let cell = |client: &str, column: usize| -> u64 {
+            let row = output.lines().rfind(|line| line.starts_with(client));
+            let cell = row.unwrap_or_default().split_whitespace().nth(column);
+            cell.unwrap_or_default().parse().unwrap()
+        };
+        // What the operator has sent is what the device has received.
+        assert_eq!(cell("operator", 7), cell("dev-0", 5), "run {run}: {output}");
     }
 }
 

@@ -7,6 +7,7 @@
 mod acks;
 mod birth;
 mod birth_again;
+mod broken_forms;
 mod chaos;
 mod chaos_mosquitto;
 mod chaos_proxy;
@@ -96,6 +97,7 @@ mod stop_from_own;
 mod stop_goodbye;
 mod stop_matrix;
 mod stop_orderly;
+mod stop_refusals;
 mod stop_stuck;
 mod stop_under_traffic;
 mod subscriptions;

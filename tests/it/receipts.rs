@@ -221,7 +221,7 @@ fn a_stop_tells_what_was_sent_from_what_was_not() {
     let receipts =
         [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtMostOnce].map(|qos| publish(&fleet, qos));
     wait_for_publishes(&broker, "plant", 1);
-    fleet.stop(STOP);
+    fleet.stop_now(STOP);
     let unsent = Err(ReceiptError::Unsent);
     let failed = Err(ReceiptError::Failed(FailedCause::NotAcknowledged));
     assert_ends(&fleet, &receipts, &[failed, unsent, unsent]);

@@ -200,3 +200,83 @@ fn so_it_has_on_mosquitto() {
     assert_eq!(source.stop(STOP).exit_code(), 0);
     assert_eq!(other_side.stop(STOP).exit_code(), 0);
 }
+
+/// A gateway that loses nothing whatever the stop: a handler ends when the cloud has its message.
+fn careful_gateway(field: &TestBroker, cloud: &TestBroker, qos: QoS) -> Fleet {
+    let client = |name: &str, url: String| {
+        ClientSpec::new(name, url)
+            .client_id(name)
+            .session(Session::Kept)
+            .retry(tireless())
+    };
+    let builder = Fleet::builder()
+        // It is told to stop before the other one.
+        .client(client(CLOUD, cloud.url()))
+        .client(client(FIELD, field.url()).subscribe("up/+", qos))
+        .workers(4)
+        .on_message("up/+", move |message, clients| {
+            let cloud = clients.get(CLOUD)?;
+            let receipt = cloud.publish("down", qos, false, message.payload().clone())?;
+            receipt.wait()?;
+            Ok(())
+        });
+    subscribed(builder)
+}
+
+/// Fails when one of the ways to stop acknowledges a message whose handler has not ended well, or takes a
+/// handler that the stop has cut off for one that failed.
+#[test]
+fn a_handler_that_waits_for_its_receipts_loses_nothing_by_any_stop() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let (field, cloud) = (
+            TestBroker::builder().window(100).start().unwrap(),
+            TestBroker::start().unwrap(),
+        );
+        drop(careful_gateway(&field, &cloud, qos));
+        thread::scope(|scope| {
+            let (test, over) = bounded::<()>(0);
+            let publish = |n: usize| {
+                let topic = format!("up/{}", n % 7);
+                field.publish(topic, qos, false, numbered(n)).unwrap();
+            };
+            let source = scope.spawn(move || traffic(&over, publish));
+            for round in 0..ROUNDS {
+                let fleet = careful_gateway(&field, &cloud, qos);
+                let enough = 1 + round as u64 * 11;
+                wait_until("traffic", PATIENCE, || fleet.stats().received >= enough);
+                let report = match round % 5 {
+                    0 => Some(fleet.stop_now(STOP)),
+                    1 => Some(fleet.stop_draining(STOP)),
+                    2 => {
+                        fleet.stop_handle().stop();
+                        Some(fleet.join())
+                    }
+                    3 => {
+                        fleet.client(FIELD).unwrap().stop();
+                        Some(fleet.stop_now(STOP))
+                    }
+                    _ => {
+                        drop(fleet);
+                        None
+                    }
+                };
+                if let Some(report) = report {
+                    assert_eq!(report.total().handler_errors, 0, "round {round}: {report}");
+                }
+                let (done, there) = (acknowledged(&field), arrived(&cloud));
+                let lost: Vec<_> = done.difference(&there).collect();
+                assert!(
+                    lost.is_empty(),
+                    "round {round}: acknowledged and lost: {lost:?}"
+                );
+            }
+            drop(test);
+            let n = source.join().unwrap();
+            let fleet = careful_gateway(&field, &cloud, qos);
+            wait_until("everything has arrived", 3 * PATIENCE, || {
+                arrived(&cloud).len() == n
+            });
+            assert_eq!(fleet.stop(STOP).exit_code(), 0);
+        });
+    }
+}

@@ -204,7 +204,7 @@ fn queued_disconnect_with_the_window_full() {
     let broker = TestBroker::start().unwrap();
     let fleet = ours(spec(&broker).window(2));
     fill(&broker, with_us(&fleet));
-    let report = fleet.stop(STOP);
+    let report = fleet.stop_now(STOP);
     wait_for_in(&broker, "plant", 1, is_disconnect);
     assert!(report.abandoned().is_empty(), "{report}");
     let ledger = report.total().published;

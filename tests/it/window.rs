@@ -109,7 +109,7 @@ fn a_full_window_does_not_hold_up_a_stop() {
             .unwrap();
     }
     wait_for_publishes(&broker, "plant", 5);
-    let report = fleet.stop(STOP);
+    let report = fleet.stop_now(STOP);
     assert_eq!(*report.client("plant").unwrap().outcome(), Outcome::Stopped);
     assert_eq!(report.abandoned(), [""; 0]);
     broker.wait_disconnected("plant", PATIENCE).unwrap();

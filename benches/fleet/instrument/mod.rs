@@ -76,12 +76,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Ok(listener)
     };
     let (mqtt, control, credit) = (listen(MQTT)?, listen(CONTROL)?, listen(CREDIT)?);
-    println!(
+    writeln!(
+        io::stdout(),
         "{} {} {}",
         mqtt.local_addr()?.port(),
         control.local_addr()?.port(),
         credit.local_addr()?.port()
-    );
+    )?;
     io::stdout().flush()?;
     let registry = poll.registry().try_clone()?;
     let mut instrument = Instrument {

@@ -16,7 +16,7 @@ mod targets;
 
 use std::{fs, process::ExitCode, time::Instant};
 
-use crate::Result;
+use crate::{Result, say, tell};
 use compare::Compared;
 use options::Options;
 use scenario::Scenario;
@@ -24,11 +24,11 @@ use scenario::Scenario;
 pub(crate) fn run(arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
     let options = Options::parse(arguments)?;
     if options.help {
-        println!("{}", options::HELP);
+        say(options::HELP);
         return Ok(ExitCode::SUCCESS);
     }
     for missing in &options.available.missing {
-        eprintln!("not measured: {missing}");
+        tell(format_args!("not measured: {missing}\n"));
     }
     let start = Instant::now();
     let mut all = Vec::new();
@@ -36,10 +36,10 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
         all.extend(measure_scenario(scenario, &options, start));
     }
     let verdicts = targets::verdicts(&all);
-    println!(
+    say(format_args!(
         "\nTargets\n\n{}",
         table::plain(&targets::titles(), &targets::lines(&verdicts))
-    );
+    ));
     if let Some(path) = &options.json {
         fs::write(path, json::document(&all, &options))?;
     }
@@ -60,14 +60,14 @@ fn measure_scenario(scenario: Scenario, options: &Options, start: Instant) -> Ve
     let cells = scenario::cells(options);
     let mut measured = Vec::new();
     for cell in cells.into_iter().filter(|it| it.scenario == scenario) {
-        eprint!("{}: {} ...", scenario.name(), cell.title());
+        tell(format_args!("{}: {} ...", scenario.name(), cell.title()));
         measured.push(compare::compare(cell, options));
-        eprintln!(" {:.0} s", start.elapsed().as_secs_f64());
+        tell(format_args!(" {:.0} s\n", start.elapsed().as_secs_f64()));
     }
     let lines: Vec<Vec<String>> = measured.iter().flat_map(table::lines).collect();
     if !lines.is_empty() {
         let table = table::plain(&table::titles(scenario), &lines);
-        println!("\n{}\n\n{table}", scenario.title());
+        say(format_args!("\n{}\n\n{table}", scenario.title()));
     }
     measured
 }
@@ -81,7 +81,9 @@ fn guard(options: &Options, all: &[Compared], verdicts: &[targets::Verdict]) -> 
     for verdict in verdicts.iter().filter(|it| it.below_floor) {
         let found = table::shown(verdict.found);
         let (what, target) = (&verdict.what, &verdict.target);
-        println!("below the floor: {what}: {found}, half of the target ({target}) in no round");
+        say(format_args!(
+            "below the floor: {what}: {found}, half of the target ({target}) in no round"
+        ));
         code = ExitCode::FAILURE;
     }
     for compared in all {
@@ -89,7 +91,7 @@ fn guard(options: &Options, all: &[Compared], verdicts: &[targets::Verdict]) -> 
             if row.figures().next().is_none() {
                 let failures = row.failures().join("; ");
                 let (cell, member) = (compared.cell.title(), row.member.name());
-                println!("no valid round: {cell}, {member}: {failures}");
+                say(format_args!("no valid round: {cell}, {member}: {failures}"));
                 code = ExitCode::FAILURE;
             }
         }

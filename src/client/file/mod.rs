@@ -74,7 +74,8 @@ impl SpecFile {
     /// line, column and key.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, SpecFileError> {
         let path = path.as_ref();
-        let parse = match path.extension().and_then(|extension| extension.to_str()) {
+        let extension = path.extension().map(|end| end.to_ascii_lowercase());
+        let parse = match extension.as_ref().and_then(|end| end.to_str()) {
             Some("toml") => parse::toml,
             Some("json") => parse::json,
             _ => {
@@ -166,10 +167,16 @@ fn read(path: &Path) -> io::Result<String> {
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
     }
+    let refused = |text| io::Error::new(io::ErrorKind::InvalidData, text);
+    // ASCII in UTF-16 without a byte order mark is UTF-8, too.
+    if bytes.contains(&0) {
+        return Err(refused(
+            "it has null characters, as UTF-16 and binary files do: save it as UTF-8",
+        ));
+    }
     // The error of `String` holds the text.
     String::from_utf8(bytes).map_err(|_| {
-        let text = "it is not UTF-8 (editors of Windows may write UTF-16): save it as UTF-8";
-        io::Error::new(io::ErrorKind::InvalidData, text)
+        refused("it is not UTF-8 (editors of Windows may write UTF-16): save it as UTF-8")
     })
 }
 

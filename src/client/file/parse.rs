@@ -15,6 +15,54 @@ struct File {
     client: Vec<Copies>,
 }
 
+/// All keys of a file, as docs/SPEC_FILES.md has them: those that an error may repeat.
+const KEYS: [&str; 44] = [
+    "client",
+    "name",
+    "times",
+    "broker",
+    "tls",
+    "client_id",
+    "keep_alive",
+    "session",
+    "credentials",
+    "will",
+    "birth",
+    "subscribe",
+    "retry",
+    "connect_timeout",
+    "max_packet_size",
+    "filters_per_subscribe",
+    "outbox_capacity",
+    "outbox_overflow",
+    "window",
+    "offline",
+    "max_age",
+    "max_closes",
+    "replay",
+    "refused_subscription",
+    "lowered_subscription",
+    "ca_file",
+    "client_certificate",
+    "certificate",
+    "key",
+    "alpn",
+    "server_name",
+    "username",
+    "password",
+    "password_env",
+    "password_file",
+    "topic",
+    "payload",
+    "qos",
+    "retain",
+    "filter",
+    "attempts",
+    "pause",
+    "stable_after",
+    "refusals_too",
+];
+
 /// What is wrong in a text, and where.
 pub(super) struct Fault {
     line: usize,
@@ -65,7 +113,12 @@ impl Fault {
 pub(super) fn toml(text: &str) -> Result<Vec<Copies>, Fault> {
     let fault = |key: &str, error: &toml::de::Error| {
         let start = error.span().map_or(0, |span| span.start);
-        Fault::new(position(text, start), key, error.message())
+        let place = position(text, start);
+        let message = match (error.message(), key_at(text, start)) {
+            ("duplicate key", Some(key)) => format!("duplicate key `{key}`"),
+            (message, _) => message.to_owned(),
+        };
+        Fault::new(place, key, &message)
     };
     let document = toml::Deserializer::parse(text).map_err(|error| fault("", &error))?;
     let file: Result<File, _> = serde_path_to_error::deserialize(document);
@@ -90,6 +143,14 @@ pub(super) fn json(text: &str) -> Result<Vec<Copies>, Fault> {
     let file = file.map_err(|error| fault(&error.path().to_string(), error.inner()))?;
     document.end().map_err(|error| fault("", &error))?;
     Ok(file.client)
+}
+
+/// The key or the table that begins at a byte, if it is one of ours: any other may be a secret.
+fn key_at(text: &str, at: usize) -> Option<&str> {
+    let rest = text.get(at..)?.trim_start_matches('[');
+    let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+    let word = rest.get(..end.unwrap_or(rest.len()))?;
+    KEYS.contains(&word).then_some(word)
 }
 
 /// Line and column of a byte, from 1.

@@ -23,6 +23,9 @@ pub(super) fn without_values(message: &str) -> (String, bool) {
                 Some(at) => (&rest[..at], &rest[at + 1..]),
                 None => (split_last(rest, "`, there are no").0, ""),
             };
+            if value.starts_with("$__toml_private") {
+                return ("invalid type: a date, expected a table".to_owned(), false);
+            }
             let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
             return match known.iter().any(|known| is_typo_of(value, known)) {
                 true => (format!("{kind}{value}`{expected}"), true),
@@ -33,10 +36,16 @@ pub(super) fn without_values(message: &str) -> (String, bool) {
     match message {
         // TOML's words, where a word such as `clean` is expected.
         "wanted string or table" => return ("expected a word in quotes".to_owned(), true),
+        _ if message.starts_with("wanted exactly 1 element") => {
+            return ("expected a word in quotes".to_owned(), true);
+        }
         // JSON's, there and where nothing stands.
-        "expected value" => {
+        "expected value" | "invalid float, expected `nan`" | "invalid float, expected `inf`" => {
             let told = "expected a value: a text in quotes, a number, a list or a table";
             return (told.to_owned(), true);
+        }
+        _ if message.starts_with("EOF while parsing") => {
+            return ("the text ends too early".to_owned(), true);
         }
         _ => {}
     }

@@ -22,11 +22,10 @@ impl Network {
     pub(super) fn tell_closed_on(&self, verdict: &Verdict) -> Option<Cause> {
         let ClosedOn { topic, times } = verdict.closed_on.as_ref()?;
         let birth = self.birth.as_ref().map(|birth| &birth.topic);
-        let is_certain = verdict.is_given_up || topic.is_none();
         let topic = topic.as_ref().or(birth)?.clone();
         let times = *times;
         let cause = Cause::ClosedOn { topic, times };
-        self.core.status.closed_on(&cause, is_certain);
+        self.core.status.closed_on(&cause, verdict.is_given_up);
         Some(cause)
     }
 

@@ -99,8 +99,14 @@ impl<'de> de::Visitor<'de> for SecretVisitor {
         f.write_str("a text in quotes")
     }
 
-    fn visit_str<E>(self, password: &str) -> Result<Secret, E> {
-        Ok(Secret(password.to_owned()))
+    fn visit_str<E: de::Error>(self, password: &str) -> Result<Secret, E> {
+        match password.is_empty() {
+            // Such as a variable of a shell that was not set.
+            true => Err(E::custom(
+                "a password is not empty: leave it out if there is none",
+            )),
+            false => Ok(Secret(password.to_owned())),
+        }
     }
 
     fn visit_bool<E: de::Error>(self, _: bool) -> Result<Secret, E> {
