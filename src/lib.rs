@@ -319,14 +319,18 @@
 mod client;
 mod engine;
 mod fleet;
+mod inbox;
+mod observe;
+mod outbox;
 #[cfg(test)]
 mod properties;
-mod publish;
-mod receive;
+mod schedule;
+mod session;
 mod spec;
 mod supervise;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod transport;
 
 #[cfg(feature = "files")]
 pub use client::file::{SpecFile, error::SpecFileError};
@@ -339,21 +343,31 @@ pub use client::{
     spec::ClientSpec,
 };
 pub use fleet::{
-    bill::ThreadBill,
+    bill::ThreadCount,
     builder::FleetBuilder,
     error::{Error, Problem, StartError},
-    running::Fleet,
+    fleet::Fleet,
 };
-pub use publish::{
+pub use inbox::{
+    handler::{HandlerResult, OnFailure},
+    message::Message,
+    pull::{IntoIter, Messages},
+};
+pub use observe::{
+    cause::{Cause, Refusal},
+    counters::Stats,
+    lateness::Lateness,
+    ledger::Ledger,
+    outcome::{Failure, FailureKind, Outcome},
+    report::{ClientProblem, ClientReport, GivenUp, LoweredSubscription, Report},
+    state::{ClientState, StateChange, StateChanges},
+    wait::{StateAtTimeout, WaitError},
+};
+pub use outbox::{
     error::{PublishError, PublishErrorKind},
     receipt::{Delivery, FailedCause, Receipt, ReceiptError},
 };
-pub use receive::{
-    filter::topic_matches,
-    handler::{HandlerResult, OnFailure},
-    message::Message,
-    messages::{IntoIter, Messages},
-};
+pub use session::filter::topic_matches;
 pub use spec::{
     broker::{Broker, BrokerError},
     outbox::{Offline, OnLowered, OutboxOverflow, RefusedSubscription, Replay},
@@ -364,18 +378,7 @@ pub use spec::{
     topic::{TopicError, check_filter, check_topic},
     will::Will,
 };
-pub use supervise::{
-    cause::{Cause, Refusal},
-    counters::Stats,
-    lateness::Lateness,
-    ledger::Ledger,
-    limits::Resource,
-    outcome::{Failure, FailureKind, Outcome},
-    report::{ClientProblem, ClientReport, GivenUp, LoweredSubscription, Report},
-    signal::SignalError,
-    state::{ClientState, StateChange, StateChanges},
-    wait::{StateAtTimeout, WaitError},
-};
+pub use supervise::{limits::Resource, signal::SignalError};
 
 /// The blocks of Rust in the documents are doc tests. `tests/it/tutorial.rs` looks for those that are
 /// forgotten here.

@@ -1,19 +1,15 @@
 //! The brokers of one client: which is tried next, where it is, and as whom.
 
 use crate::{
-    client::{
-        password,
-        resolve::{Hop, Resolver},
-    },
+    client::password,
+    observe::cause::Cause,
     spec::{
         address::Address,
         credentials::{Credentials, check_login},
         settings::Settings,
     },
-    supervise::{
-        cause::Cause,
-        panic::{Failed, call},
-    },
+    supervise::panic::{Failed, call},
+    transport::resolve::{Resolver, Target},
 };
 
 /// One of them.
@@ -68,7 +64,7 @@ impl Brokers {
 
     /// The current one's address, and ways to it that are worth an attempt. Blocks as long as the
     /// system's name service does.
-    pub(crate) fn resolve(&mut self) -> Result<(Address, Vec<Hop>), Cause> {
+    pub(crate) fn resolve(&mut self) -> Result<(Address, Vec<Target>), Cause> {
         match self.candidates.get_mut(self.current) {
             Some(candidate) => candidate.resolver.resolve(),
             // There always is a first one.
@@ -77,14 +73,14 @@ impl Brokers {
     }
 
     /// This way to the current one is tried now.
-    pub(crate) fn trying(&mut self, hop: &Hop) {
+    pub(crate) fn trying(&mut self, hop: &Target) {
         if let Some(candidate) = self.candidates.get_mut(self.current) {
             candidate.resolver.trying(hop);
         }
     }
 
     /// The attempt at this way to the current one failed.
-    pub(crate) fn failed(&mut self, hop: &Hop, cause: &Cause) {
+    pub(crate) fn failed(&mut self, hop: &Target, cause: &Cause) {
         if let Some(candidate) = self.candidates.get_mut(self.current) {
             candidate.resolver.failed(hop, cause);
         }

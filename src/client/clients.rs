@@ -110,7 +110,7 @@ impl Clients {
         self.close_intakes();
         for client in self.iter() {
             client.core().outbox.take_while_connected();
-            client.core().status.nudge();
+            client.core().status.notify();
         }
     }
 

@@ -7,41 +7,33 @@ use std::{
 };
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
+use crate::client::member::Member;
 use crate::{
     client::{
         error::{SubscribeError, SubscribeErrorKind},
         next::NextConnection,
-        subscriptions::Subscriptions,
     },
-    publish::{
-        error::{PublishError, PublishErrorKind},
-        message::{Control, Outgoing},
-        outbox::{Outbox, Patience, Refusal},
-        receipt::Receipt,
-        size::packet_size,
-    },
-    receive::ack::Acknowledgement,
-    spec::{
-        outbox::OnLowered,
-        qos::QoS,
-        settings::{Session, Settings},
-        topic::{check_filter, check_topic},
-    },
-    supervise::{
+    observe::{
         cause::Cause,
-        counters::{Counters, Stats},
+        counters::Stats,
         ledger::Ledger,
-        log_lines::{ClientLog, FleetLog},
         outcome::{Failure, Outcome},
         refusals,
         state::ClientState,
-        status::Status,
-        stop::{Intake, StopSignal, deadline_after},
-        thread::Thread,
         wait::WaitError,
     },
+    outbox::{
+        NotTaken, Patience,
+        error::{PublishError, PublishErrorKind},
+        receipt::Receipt,
+    },
+    session::packet::{Control, Outgoing, packet_size},
+    spec::{
+        qos::QoS,
+        topic::{check_filter, check_topic},
+    },
+    supervise::stop::deadline_after,
 };
 
 /// One client of a fleet.
@@ -64,119 +56,14 @@ use crate::{
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Client(Arc<Core>);
-
-/// For a thread that only waits.
-const TIMER_STACK: usize = 128 * 1024;
-
-/// What the handle and the network thread share.
-pub(crate) struct Core {
-    pub(crate) name: Arc<str>,
-    pub(crate) client_id: String,
-    pub(crate) status: Status,
-    pub(crate) outbox: Outbox,
-    /// Locked before the outbox, never after it.
-    pub(crate) subscriptions: Mutex<Subscriptions>,
-    pub(crate) counters: Arc<Counters>,
-    /// Closed before the signal below is raised.
-    pub(crate) intake: Intake,
-    pub(crate) stop: StopSignal,
-    /// How long a client that is stopped on its own may take to send what it has.
-    finish_within: Duration,
-    pub(crate) max_packet_size: usize,
-    pub(crate) on_lowered: OnLowered,
-    keeps_session: bool,
-    pub(crate) log: Arc<ClientLog>,
-}
-
-impl Core {
-    pub(crate) fn new(
-        settings: &Settings,
-        status: Status,
-        finish_within: Duration,
-        log: &Arc<FleetLog>,
-        intake: Intake,
-    ) -> Self {
-        let name: Arc<str> = settings.name.as_str().into();
-        Self {
-            log: Arc::new(ClientLog::new(Arc::clone(&name), Arc::clone(log))),
-            name,
-            client_id: settings.client_id.clone().unwrap_or_default(),
-            status,
-            outbox: Outbox::new(settings.outbox.clone()),
-            subscriptions: Mutex::new(
-                Subscriptions::new(settings.subscriptions.clone())
-                    .at_most(settings.filters_per_subscribe),
-            ),
-            counters: Arc::default(),
-            intake,
-            stop: StopSignal::default(),
-            finish_within,
-            max_packet_size: settings.max_packet_size,
-            on_lowered: settings.lowered_subscription,
-            keeps_session: settings.session == Session::Kept,
-        }
-    }
-
-    /// Sends acknowledgements, if there still is a connection.
-    pub(crate) fn acknowledge(&self, acknowledgements: &[Acknowledgement]) {
-        let controls = acknowledgements.iter().map(|it| Control::Acknowledge {
-            packet_id: it.packet_id,
-            qos: it.qos,
-        });
-        self.outbox.controls(controls);
-    }
-
-    /// The filters that the broker's session may still have though nobody wants them any more, once
-    /// the client has ended.
-    pub(crate) fn unfinished_unsubscribes(&self) -> Vec<String> {
-        match self.keeps_session {
-            true => self.subscriptions.lock().unfinished_unsubscribes(),
-            // A clean session has ended with its connection.
-            false => Vec::new(),
-        }
-    }
-
-    /// Stops this client on its own, as soon as a connected one has sent what it has.
-    fn finish(self: &Arc<Self>) {
-        self.intake.close();
-        if self.outbox.finish(deadline_after(self.finish_within)) {
-            return self.stop();
-        }
-        // The network thread may sleep for longer than that when no acknowledgement comes.
-        let core = Arc::clone(self);
-        let timer = Thread::spawn_knowing("stopper", TIMER_STACK, move |_| {
-            let _ = core.status.wait_ended(core.finish_within);
-            core.stop();
-        });
-        if timer.is_err() {
-            self.stop();
-        }
-    }
-
-    /// Stops the client at once: DISCONNECT is the next thing that it sends, behind acknowledgements.
-    pub(crate) fn stop(&self) {
-        self.intake.close();
-        // In this order: whoever finds the outbox closed finds the signal raised.
-        self.stop.raise();
-        self.outbox.close();
-        self.status.nudge();
-    }
-
-    /// Waits until the client has ended or is told to stop, or something else that is announced by a
-    /// nudge.
-    pub(crate) fn wait_over(&self, other: impl Fn() -> bool) {
-        self.status
-            .wait_ended_or(|| self.stop.is_raised() || other());
-    }
-}
+pub struct Client(Arc<Member>);
 
 impl Client {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
+    pub(crate) fn new(core: Arc<Member>) -> Self {
         Self(core)
     }
 
-    pub(crate) fn core(&self) -> &Arc<Core> {
+    pub(crate) fn core(&self) -> &Arc<Member> {
         &self.0
     }
 
@@ -288,15 +175,15 @@ impl Client {
         match self.0.outbox.offer(message, patience) {
             Ok(receipt) => Ok(receipt),
             Err((message, refusal)) => {
-                if refusal == Refusal::Closed && self.0.intake.is_closed() {
+                if refusal == NotTaken::Closed && self.0.intake.is_closed() {
                     refusals::note();
                     self.0.intake.note_refusal();
                 }
                 let kind = match (refusal, patience) {
-                    (Refusal::Closed, _) => PublishErrorKind::Ended,
-                    (Refusal::Offline, _) => PublishErrorKind::Offline,
-                    (Refusal::Full, Patience::None) => PublishErrorKind::Full,
-                    (Refusal::Full, Patience::Until(_)) => PublishErrorKind::Timeout,
+                    (NotTaken::Closed, _) => PublishErrorKind::Ended,
+                    (NotTaken::Offline, _) => PublishErrorKind::Offline,
+                    (NotTaken::Full, Patience::None) => PublishErrorKind::Full,
+                    (NotTaken::Full, Patience::Until(_)) => PublishErrorKind::Timeout,
                 };
                 let Outgoing { topic, payload, .. } = message;
                 Err(PublishError::new(self.name(), kind, topic, payload))

@@ -1,20 +1,21 @@
-//! One client: what it is, its handle, its network thread, and the door to rumqttc.
+//! One client: what it is, its handle, and its network thread.
 
+pub(crate) mod attempts;
 pub(crate) mod brokers;
 pub(crate) mod clients;
+pub(crate) mod connection;
 pub(crate) mod copies;
 pub(crate) mod error;
+pub(crate) mod events;
 #[cfg(feature = "files")]
 pub(crate) mod file;
 #[cfg(feature = "serde")]
-mod form;
+pub(crate) mod form;
 pub(crate) mod handle;
-pub(crate) mod life;
-pub(crate) mod network;
+pub(crate) mod member;
 pub(crate) mod next;
+pub(crate) mod outage;
 pub(crate) mod password;
-mod read;
-pub(crate) mod resolve;
 pub(crate) mod spec;
-pub(crate) mod subscriptions;
-pub(crate) mod tls;
+pub(crate) mod task;
+pub(crate) mod verdict;

@@ -2,10 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{
-    client::handle::Client,
-    supervise::{stop::time_left, wait::WaitError},
-};
+use crate::{client::handle::Client, observe::wait::WaitError, supervise::stop::time_left};
 
 /// A client's next connection: a mark that [`Client::next_connection`] sets, to wait from.
 ///

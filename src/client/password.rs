@@ -3,8 +3,8 @@
 use std::env;
 
 use crate::{
-    client::read::read_at_most,
     spec::credentials::{PasswordPlace, check_login, shown_variable},
+    transport::read::read_at_most,
 };
 
 /// A password has at most 65,535 bytes; a byte order mark and a line end may be around it.

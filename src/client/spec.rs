@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     client::{clients::Clients, copies::Copies, handle::Client},
-    receive::{handler::HandlerResult, message::Message},
+    inbox::{handler::HandlerResult, message::Message},
     spec::{
         broker::Broker,
         credentials::{Credentials, PasswordPlace},

@@ -11,11 +11,10 @@ pub(crate) mod iter;
 use std::time::{Duration, Instant};
 
 use crate::{
-    client::resolve::Hop,
-    publish::message::Packet,
-    receive::message::Received,
+    observe::cause::Cause,
+    session::packet::{Packet, Received},
     spec::{address::Address, qos::QoS},
-    supervise::cause::Cause,
+    transport::resolve::Target,
 };
 
 /// What happened on a connection.
@@ -63,12 +62,12 @@ pub(crate) struct Wait {
     /// It has to return then.
     pub(crate) until: Option<Instant>,
     /// What is on its way to the engine with a wake-up.
-    pub(crate) carries: Load,
+    pub(crate) carries: CarriedSize,
 }
 
 /// How much an engine carries with a wake-up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Load {
+pub(crate) enum CarriedSize {
     /// Nothing yet. Another thread may hand over a packet of any size meanwhile.
     #[default]
     Unknown,
@@ -80,7 +79,7 @@ pub(crate) enum Load {
 /// One client's connections, one after the other. Belongs to the network thread.
 pub(crate) trait Engine {
     /// Where the next attempt goes, and as whom.
-    fn set_target(&mut self, address: &Address, hop: Hop, login: Option<(String, String)>);
+    fn set_target(&mut self, address: &Address, hop: Target, login: Option<(String, String)>);
 
     /// The attempt is over: user name and password are needed no longer.
     fn forget_login(&mut self);

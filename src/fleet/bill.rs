@@ -6,20 +6,20 @@
 /// belongs to the process and is not counted.
 ///
 /// ```
-/// use mqtt_fleet::ThreadBill;
+/// use mqtt_fleet::ThreadCount;
 ///
-/// fn line(bill: &ThreadBill) -> String {
+/// fn line(bill: &ThreadCount) -> String {
 ///     format!("current threads = {}", bill.total())
 /// }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ThreadBill {
+pub struct ThreadCount {
     pub(crate) clients: usize,
     pub(crate) workers: usize,
     pub(crate) publishers: usize,
 }
 
-impl ThreadBill {
+impl ThreadCount {
     /// One for each client that has not ended.
     pub fn clients(&self) -> usize {
         self.clients

@@ -9,18 +9,14 @@ use crate::{
         clients::{Clients, StopHandle},
         spec::{ClientSpec, UserHandler},
     },
-    fleet::{error::StartError, running::Fleet, start},
-    receive::{
+    fleet::{error::StartError, fleet::Fleet, start},
+    inbox::{
         handler::{DeadLetter, HandlerResult, OnFailure},
         message::Message,
         worker::StateCallback,
     },
-    supervise::{
-        outcome::Failure,
-        report::Report,
-        signal::{self, OnSignal},
-        state::StateChange,
-    },
+    observe::{outcome::Failure, report::Report, state::StateChange},
+    supervise::signal::{self, OnSignal},
 };
 
 /// What the deepest connect takes in a debug build, whose frames are large: a smaller stack would overflow,

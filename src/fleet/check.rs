@@ -12,7 +12,7 @@ use crate::{
         error::{Problem, StartError},
         range::{Checked, LONGEST, at, duration, in_range},
     },
-    publish::size::packet_size,
+    session::packet::packet_size,
     spec::{
         address::Listener,
         credentials::{Credentials, PasswordPlace},

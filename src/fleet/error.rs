@@ -6,9 +6,10 @@ use std::io;
 use crate::client::file::error::SpecFileError;
 use crate::{
     client::{clients::UnknownClient, error::SubscribeError},
-    publish::{error::PublishError, receipt::ReceiptError},
+    observe::wait::WaitError,
+    outbox::{error::PublishError, receipt::ReceiptError},
     spec::{broker::BrokerError, tls::TlsError, topic::TopicError},
-    supervise::{limits::Resource, signal::SignalError, wait::WaitError},
+    supervise::{limits::Resource, signal::SignalError},
 };
 
 /// Why a fleet did not start. Nothing runs then: threads that were made already are stopped.

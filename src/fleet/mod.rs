@@ -3,14 +3,14 @@
 pub(crate) mod bill;
 pub(crate) mod builder;
 pub(crate) mod check;
-pub(crate) mod encryption;
-pub(crate) mod ending;
 pub(crate) mod error;
-pub(crate) mod handling;
+#[expect(clippy::module_inception, reason = "the type gives the file its name")]
+pub(crate) mod fleet;
 pub(crate) mod plan;
-pub(crate) mod pub_function;
 pub(crate) mod publishers;
-mod queue;
-mod range;
-pub(crate) mod running;
+pub(crate) mod queue;
+pub(crate) mod range;
+pub(crate) mod routes;
 pub(crate) mod start;
+pub(crate) mod stop;
+pub(crate) mod tls;

@@ -2,7 +2,7 @@
 
 use std::thread::available_parallelism;
 
-use crate::{client::spec::ClientSpec, fleet::builder::FleetBuilder, receive::source::Share};
+use crate::{client::spec::ClientSpec, fleet::builder::FleetBuilder, inbox::source::Share};
 
 /// How many of what.
 pub(crate) struct Plan {

@@ -7,13 +7,13 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::{
     client::{clients::Clients, spec::ClientSpec},
-    fleet::{error::StartError, plan::Plan, pub_function, running::Fleet, start::spawn},
-    publish::schedule::{Publisher, Task},
-    receive::{
+    fleet::{error::StartError, fleet::Fleet, plan::Plan, start::spawn},
+    inbox::{
         handler::{FailureSink, OnFailure},
         worker::StateCallback,
     },
-    supervise::state::Announced,
+    observe::state::Announced,
+    schedule::{Publisher, Task, caller},
 };
 
 /// The tasks of each publisher thread, and for each client the numbers of its tasks there.
@@ -34,7 +34,7 @@ pub(crate) fn tasks(
         if let Some(tasks) = tasks.get_mut(publisher) {
             for periodic in spec.periodic.clone() {
                 own.push(tasks.len());
-                let caller = pub_function::Caller {
+                let caller = caller::Caller {
                     index,
                     client: client.clone(),
                     function: periodic.function,

@@ -4,21 +4,21 @@ use crossbeam_channel::{Receiver, unbounded};
 
 use crate::{
     fleet::plan::Plan,
-    receive::{dispatch::Lanes, lane::Batch, message::Message},
+    inbox::{dispatch::Lanes, lane::LaneBatch, message::Message},
 };
 
 /// Where messages are put in, and where they are taken out.
-pub(super) struct Queue {
+pub(super) struct LaneQueue {
     pub(super) lanes: Lanes,
     pub(super) pull: Option<Receiver<Message>>,
     /// One for each worker, or one for all of them.
-    pub(super) workers: Vec<Receiver<Batch>>,
+    pub(super) workers: Vec<Receiver<LaneBatch>>,
 }
 
-pub(super) fn queue(plan: &Plan, unordered: bool) -> Queue {
+pub(super) fn queue(plan: &Plan, unordered: bool) -> LaneQueue {
     if plan.workers == 0 {
         let (lane, pull) = unbounded();
-        return Queue {
+        return LaneQueue {
             lanes: Lanes::Pull(lane),
             pull: Some(pull),
             workers: Vec::new(),
@@ -34,7 +34,7 @@ pub(super) fn queue(plan: &Plan, unordered: bool) -> Queue {
             (Lanes::Ordered(lanes), queues)
         }
     };
-    Queue {
+    LaneQueue {
         lanes,
         pull: None,
         workers,

@@ -6,41 +6,35 @@ use crossbeam_channel::{Receiver, bounded};
 
 use crate::{
     client::{
-        clients::Clients,
-        handle::{Client, Core},
-        life::Life,
-        spec::ClientSpec,
-        tls::TlsConfig,
+        clients::Clients, handle::Client, member::Member, spec::ClientSpec, task::ClientTask,
     },
     fleet::{
         builder::FleetBuilder,
         check::check,
-        encryption::tls_configs,
-        ending::{Ending, Ends, RunningWorker},
         error::StartError,
-        handling::{failure_sink, guarded, handling},
+        fleet::Fleet,
         plan::Plan,
         publishers::{self, Begins},
-        queue::{Queue, queue},
-        running::Fleet,
+        queue::{LaneQueue, queue},
+        routes::{failure_sink, guarded, handling},
+        stop::{Ending, Ends, RunningWorker},
+        tls::tls_configs,
     },
-    receive::{
-        ack::Release,
+    inbox::{
         dispatch::{Dispatch, Lanes},
         handler::Handling,
-        lane::Batch,
+        lane::LaneBatch,
         source::{Share, Source},
         worker::{Busy, StateCallback, Worker},
     },
-    supervise::{
-        limits, log,
+    observe::{
         log_lines::FleetLog,
-        pace::Pacer,
         state::{Announced, Announcer},
         status::Status,
-        stop::Intake,
-        thread::Thread,
     },
+    session::ack_order::Release,
+    supervise::{limits, log, pace::Pacer, stop::Intake, thread::Thread},
+    transport::tls::TlsConfig,
 };
 
 /// Starts a fleet. What was started when something fails is stopped by dropping the [`Fleet`].
@@ -73,7 +67,7 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
         )
     });
     let clients = Clients::new(clients.collect());
-    let Queue {
+    let LaneQueue {
         lanes,
         pull,
         workers: queues,
@@ -156,7 +150,7 @@ fn client(
         .map(|broker| broker.to_string().into())
         .collect();
     let status = Status::new(settings.name.as_str().into(), brokers, announcer);
-    Client::new(Arc::new(Core::new(
+    Client::new(Arc::new(Member::new(
         settings,
         status,
         finish_within,
@@ -168,7 +162,7 @@ fn client(
 fn start_workers(
     fleet: &mut Fleet,
     plan: &Plan,
-    queues: &[Receiver<Batch>],
+    queues: &[Receiver<LaneBatch>],
     mut states: Option<(Receiver<Announced>, StateCallback)>,
     handling: &Arc<Handling>,
     (stopping, closing): (&Receiver<()>, &Receiver<()>),
@@ -241,7 +235,7 @@ fn set_up_clients(
     {
         let core = Arc::clone(client.core());
         let (report, reported) = bounded(1);
-        let life = Box::new(Life {
+        let life = Box::new(ClientTask {
             settings: spec.settings.clone(),
             tls: tls.clone(),
             dispatch: Dispatch::new(Arc::new(source(index, &core, plan.share)), lanes.clone()),
@@ -268,7 +262,7 @@ fn set_up_clients(
     Ok(())
 }
 
-fn source(index: usize, core: &Arc<Core>, share: Share) -> Source {
+fn source(index: usize, core: &Arc<Member>, share: Share) -> Source {
     let outbox = Arc::downgrade(core);
     let release: Release = Box::new(move |acknowledgements| {
         // A client that is gone has no connection to acknowledge on.

@@ -18,14 +18,14 @@ pub(crate) struct Thread {
     name: String,
     /// Set by the thread itself, before anything else.
     id: OnceLock<ThreadId>,
-    state: Mutex<State>,
+    state: Mutex<ThreadState>,
     changed: Condvar,
     /// `None` once it is joined.
     handle: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ThreadState {
     /// Its body has returned or unwound.
     ended: bool,
     /// It has no user's function in hand and will call none any more.
@@ -141,7 +141,7 @@ impl Thread {
         true
     }
 
-    fn wait(&self, deadline: Option<Instant>, is_over: impl Fn(&State) -> bool) -> bool {
+    fn wait(&self, deadline: Option<Instant>, is_over: impl Fn(&ThreadState) -> bool) -> bool {
         let mut state = self.state.lock();
         while !is_over(&state) {
             match deadline {
@@ -156,7 +156,7 @@ impl Thread {
         true
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut ThreadState)) {
         change(&mut self.state.lock());
         self.changed.notify_all();
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::receive::filter::topic_matches;
+use crate::session::filter::topic_matches;
 use crate::spec::qos::QoS;
 
 /// A message on its way through the broker.

@@ -119,7 +119,7 @@ fn exit_codes(text: &str, header: &str) -> Vec<(String, char)> {
 fn the_table_of_exit_codes_is_the_same_twice() {
     let documents = read("docs/OPERATIONS.md");
     let written = exit_codes(&documents, "| what happened | in the report | code |");
-    let source = read("src/supervise/report/mod.rs");
+    let source = read("src/observe/report/mod.rs");
     let documented = exit_codes(&source, "| what happened | in the text | code |");
     assert!(written.len() > 10, "{written:#?}");
     assert_eq!(written, documented);

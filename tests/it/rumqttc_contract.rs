@@ -46,8 +46,8 @@ fn last_outgoing(state: &mut MqttState) -> Outgoing {
     }
 }
 
-/// Relied on by `Link::feed_request` (`client/link/feeding.rs`), which takes the event of its request from
-/// the back of the queue, and by `Link::grow` (`growth.rs`), which throws it away.
+/// Relied on by `IterEngine::feed_request` (`engine/iter/feeding.rs`), which takes the event of its request from
+/// the back of the queue, and by `IterEngine::grow` (`more_ids.rs`), which throws it away.
 ///
 /// Fails when a request has no event, more than one, or one of another kind.
 #[test]
@@ -84,7 +84,7 @@ fn each_request_has_one_event() {
     }
 }
 
-/// Relied on by `Link::forget_refused` (`client/link/mod.rs`): without it, a PUBCOMP for a message of QoS 1
+/// Relied on by `IterEngine::forget_refused` (`engine/iter/mod.rs`): without it, a PUBCOMP for a message of QoS 1
 /// would count as its acknowledgement.
 ///
 /// Fails when rumqttc looks at a packet before it queues its event: then that would take away another one.
@@ -108,7 +108,7 @@ fn a_packet_has_its_event_before_it_is_looked_at() {
     assert_eq!(state.events, [Event::Incoming(Packet::PingReq)]);
 }
 
-/// Relied on by `publish/window.rs`, which counts as rumqttc does, and by `Link::grow`, which moves the count
+/// Relied on by `session/packet_ids.rs`, which counts as rumqttc does, and by `IterEngine::grow`, which moves the count
 /// with SUBSCRIBEs that are never sent.
 ///
 /// Fails when identifiers don't go from 1 to the number in flight and around, for all kinds of packets.
@@ -131,7 +131,7 @@ fn identifiers_go_around() {
     assert_eq!(ids, [1, 2, 3, 4, 5, 6, 7, 8, 1, 2]);
 }
 
-/// Relied on by `Window::reserve` (`publish/window.rs`) for birth messages, and by `convert::repeated` for
+/// Relied on by `Window::reserve` (`session/packet_ids.rs`) for birth messages, and by `convert::repeated` for
 /// what a connection repeats: their identifiers are ours.
 ///
 /// Fails when rumqttc gives a packet that has an identifier another one, or when it counts it.
@@ -151,8 +151,8 @@ fn an_identifier_of_ours_stays_and_is_not_counted() {
     assert_eq!(state.inflight(), 3);
 }
 
-/// Relied on by `Link::feed_request`, which takes a request without a packet for a collision, by `Link::close`
-/// (`edges.rs`), which takes the collided publish back, and by `Link::repeated`, whose identifiers are never
+/// Relied on by `IterEngine::feed_request`, which takes a request without a packet for a collision, by `IterEngine::close`
+/// (`closing.rs`), which takes the collided publish back, and by `IterEngine::repeated`, whose identifiers are never
 /// above those that rumqttc has.
 ///
 /// Fails when a second publish under one identifier is sent, or kept elsewhere, or one beyond is taken.
@@ -168,7 +168,7 @@ fn a_collision_keeps_the_publish_and_sends_nothing() {
     assert!(matches!(error, StateError::Unsolicited(9)), "{error:?}");
 }
 
-/// Relied on by `Link::close` and `Flight::returned` (`publish/flight.rs`): what `clean` gives back is what was
+/// Relied on by `IterEngine::close` and `Inflight::returned` (`session/inflight.rs`): what `clean` gives back is what was
 /// not acknowledged. And by the copies of QoS 2 messages there, since rumqttc has none after PUBREC.
 ///
 /// Fails when `clean` gives back more or less, forgets the count of identifiers, or takes the collision.
@@ -197,7 +197,7 @@ fn clean_gives_back_what_was_not_acknowledged() {
     assert_eq!(last_outgoing(&mut state), Outgoing::Subscribe(4));
 }
 
-/// Relied on by `Link::grow`: what is in flight moves to a new state without being sent again.
+/// Relied on by `IterEngine::grow`: what is in flight moves to a new state without being sent again.
 ///
 /// Fails when a request that `clean` gave back is refused by a larger state, or gets another identifier.
 #[test]
@@ -220,8 +220,8 @@ fn a_larger_state_takes_what_was_in_flight() {
     assert_eq!(grown.inflight(), 0);
 }
 
-/// Relied on by `Link::arrived` (`client/link/reading.rs`), which leaves the state out for PUBLISH of QoS 0 and
-/// 1, and by `receive/ack.rs`: every PUBACK and PUBREC is ours.
+/// Relied on by `IterEngine::arrived` (`engine/iter/reading.rs`), which leaves the state out for PUBLISH of QoS 0 and
+/// 1, and by `session/ack_order.rs`: every PUBACK and PUBREC is ours.
 ///
 /// Fails when rumqttc acknowledges a message by itself, or does more with one than to queue it.
 #[test]
@@ -235,7 +235,7 @@ fn with_manual_acknowledgement_a_message_is_queued_and_nothing_else() {
     }
 }
 
-/// Relied on by `client/link/`: PUBREL is answered by rumqttc, of a message that it has seen, once. It
+/// Relied on by `engine/iter/`: PUBREL is answered by rumqttc, of a message that it has seen, once. It
 /// forgets those at a loss.
 ///
 /// Fails when it takes other PUBRELs too: then ours need not be put right.
@@ -259,7 +259,7 @@ fn a_release_is_taken_once_and_of_what_was_seen() {
     state.handle_incoming_packet(release()).unwrap_err();
 }
 
-/// Relied on by `events.rs` and `Link::new`: SUBACK, UNSUBACK and PINGRESP are looked at by us alone.
+/// Relied on by `events.rs` and `IterEngine::new`: SUBACK, UNSUBACK and PINGRESP are looked at by us alone.
 ///
 /// Fails when rumqttc refuses one for nothing, or answers it.
 #[test]
@@ -277,8 +277,8 @@ fn other_answers_are_passed_on() {
     }
 }
 
-/// Relied on by `Link::translate` (`client/link/mod.rs`), which clears `await_pingresp` behind each PINGREQ, so
-/// that the error never comes: `client/link/line.rs` decides. `Link::grow` moves the field.
+/// Relied on by `IterEngine::translate` (`engine/iter/mod.rs`), which clears `await_pingresp` behind each PINGREQ, so
+/// that the error never comes: `engine/iter/line.rs` decides. `IterEngine::grow` moves the field.
 ///
 /// Fails when other packets count as an answer, or when the field has another meaning.
 #[test]
@@ -296,8 +296,8 @@ fn only_pingresp_answers_a_ping() {
     send(&mut state, ping());
 }
 
-/// Relied on by `Context::state_cause` (`client/link/cause.rs`) for `Cause::TooLarge`, and by
-/// `publish/size.rs`, which refuses at once what would not be encoded.
+/// Relied on by `Context::state_cause` (`engine/iter/cause.rs`) for `Cause::TooLarge`, and by
+/// `session/packet.rs`, which refuses at once what would not be encoded.
 ///
 /// Fails when a limit is another number of bytes: without the fixed header when reading, with it when writing.
 #[test]

@@ -13,25 +13,70 @@ use source::{code_of, files, is_word, named_after, read, root, rust_blocks, sour
 pub(crate) mod source;
 
 /// Who may import from whom. A room may always name itself; `lib.rs` re-exports from all of them.
-const ROOMS: [(&str, &[&str]); 9] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     (
         "fleet",
-        &["client", "publish", "receive", "supervise", "spec"],
+        &[
+            "schedule",
+            "client",
+            "engine",
+            "transport",
+            "outbox",
+            "inbox",
+            "observe",
+            "session",
+            "supervise",
+            "spec",
+        ],
+    ),
+    (
+        "schedule",
+        &[
+            "client",
+            "engine",
+            "transport",
+            "outbox",
+            "inbox",
+            "observe",
+            "session",
+            "supervise",
+            "spec",
+        ],
     ),
     (
         "client",
-        &["engine", "publish", "receive", "supervise", "spec"],
+        &[
+            "engine",
+            "transport",
+            "outbox",
+            "inbox",
+            "observe",
+            "session",
+            "supervise",
+            "spec",
+        ],
     ),
     (
         "engine",
-        &["client", "publish", "receive", "supervise", "spec"],
+        &[
+            "transport",
+            "outbox",
+            "inbox",
+            "observe",
+            "session",
+            "supervise",
+            "spec",
+        ],
     ),
-    ("publish", &["supervise", "spec"]),
-    ("receive", &["supervise", "spec"]),
+    ("transport", &["observe", "session", "supervise", "spec"]),
+    ("outbox", &["observe", "session", "supervise", "spec"]),
+    ("inbox", &["observe", "session", "supervise", "spec"]),
+    ("observe", &["session", "supervise", "spec"]),
+    ("session", &["spec"]),
     ("supervise", &["spec"]),
     ("spec", &[]),
     (PROPERTIES, &[]),
-    ("testing", &["receive", "supervise", "spec"]),
+    ("testing", &["session", "supervise", "spec"]),
 ];
 
 /// Where the configuration of property tests is. All tests may import it.
@@ -68,18 +113,18 @@ fn imports_that_point_up_are_caught() {
     let caught = |path, text| found(imports(path, text));
     assert_eq!(
         caught(
-            "src/publish/outbox.rs",
-            "use crate::spec::QoS;\nuse crate::publish::Receipt;"
+            "src/outbox/queue.rs",
+            "use crate::spec::QoS;\nuse crate::outbox::Receipt;"
         ),
         [""; 0]
     );
     assert_eq!(
-        caught("src/publish/outbox.rs", "\nuse crate::receive::Message;"),
-        ["2: publish imports from receive"]
+        caught("src/outbox/queue.rs", "\nuse crate::inbox::Message;"),
+        ["2: outbox imports from inbox"]
     );
     assert_eq!(
-        caught("src/receive/mod.rs", "fn f() { crate::publish::f() }"),
-        ["1: receive imports from publish"]
+        caught("src/inbox/mod.rs", "fn f() { crate::outbox::f() }"),
+        ["1: inbox imports from outbox"]
     );
     // In a group, over several lines; `client` inside the braces of `spec` is no room.
     let group = "use crate::{\n    spec::{Will, client::X},\n    fleet::Fleet,\n    client,\n};";
@@ -127,7 +172,7 @@ fn imports_that_point_up_are_caught() {
     assert_eq!(caught("src/spec/mod.rs", prose), [""; 0]);
     assert_eq!(
         caught(
-            "src/receive/filter.rs",
+            "src/session/filter.rs",
             "mod tests { use super::*; use super::client::X; }"
         ),
         [""; 0]

@@ -12,7 +12,7 @@ use rumqttc::{Client, Connection, Event, MqttOptions, NetworkOptions, Outgoing, 
 
 use super::{
     check::Check,
-    duties,
+    commands,
     job::{Job, KEEP_ALIVE, Kind},
 };
 use crate::{Result, clock, wire};
@@ -31,7 +31,7 @@ struct Shared {
 }
 
 pub(crate) fn run(job: &Job) -> Result<()> {
-    duties::wait_for_connect()?;
+    commands::wait_for_connect()?;
     let (echoes, echoed) = bounded(16);
     let shared = Shared {
         check: Check::new(job.clients, job.paced),
@@ -71,7 +71,7 @@ pub(crate) fn run(job: &Job) -> Result<()> {
         }
         served.map(|()| start)
     })
-    .and_then(duties::stopped_since)
+    .and_then(commands::stopped_since)
 }
 
 fn client(job: &Job, number: usize) -> (Client, Connection) {
@@ -130,5 +130,5 @@ fn serve(job: &Job, shared: &Shared, clients: &[Client], echoed: &Receiver<u64>)
             false => Err("another echo than expected".into()),
         }
     };
-    duties::serve(job, &shared.check, &publish, &round_trip)
+    commands::serve(job, &shared.check, &publish, &round_trip)
 }

@@ -13,7 +13,7 @@
 
 pub(crate) mod bare;
 pub(crate) mod check;
-pub(crate) mod duties;
+pub(crate) mod commands;
 pub(crate) mod histogram;
 pub(crate) mod job;
 pub(crate) mod ours;

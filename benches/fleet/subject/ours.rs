@@ -11,13 +11,13 @@ use mqtt_fleet::{Client, ClientSpec, Fleet, QoS, Retry};
 
 use super::{
     check::Check,
-    duties,
+    commands,
     job::{Job, KEEP_ALIVE},
 };
 use crate::{Result, wire};
 
 pub(crate) fn run(job: &Job) -> Result<()> {
-    duties::wait_for_connect()?;
+    commands::wait_for_connect()?;
     let qos = QoS::try_from(job.qos)?;
     let check = Arc::new(Check::new(job.clients, job.paced));
     let spec = |client: usize| {
@@ -56,7 +56,7 @@ pub(crate) fn run(job: &Job) -> Result<()> {
     serve(job, &check, &fleet, qos)?;
     let start = Instant::now();
     let report = fleet.stop(Duration::from_secs(10));
-    duties::stopped_since(start)?;
+    commands::stopped_since(start)?;
     if !report.abandoned().is_empty() {
         return Err(format!("abandoned: {:?}", report.abandoned()).into());
     }
@@ -84,11 +84,11 @@ fn serve(job: &Job, check: &Check, fleet: &Fleet, qos: QoS) -> Result<()> {
             false => Err("another echo than expected".into()),
         }
     };
-    duties::serve(job, check, &publish, &round_trip)
+    commands::serve(job, check, &publish, &round_trip)
 }
 
 #[expect(clippy::disallowed_methods, reason = "it lives until the process ends")]
 fn give_credit(port: u16, check: Arc<Check>) -> Result<()> {
-    thread::Builder::new().spawn(move || duties::give_credit(port, &check))?;
+    thread::Builder::new().spawn(move || commands::give_credit(port, &check))?;
     Ok(())
 }

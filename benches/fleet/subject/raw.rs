@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::{
     check::Check,
-    duties,
+    commands,
     job::{Job, KEEP_ALIVE, Kind},
 };
 use crate::{Result, wire};
@@ -29,7 +29,7 @@ struct Sender {
 }
 
 pub(crate) fn run(job: &Job) -> Result<()> {
-    duties::wait_for_connect()?;
+    commands::wait_for_connect()?;
     let check = Check::new(job.clients, job.paced);
     let mut streams = Vec::new();
     for client in 0..job.clients {
@@ -58,7 +58,7 @@ pub(crate) fn run(job: &Job) -> Result<()> {
         }
         let publish = |client: usize, _: &[u8]| publish(&senders[client], job).unwrap_or(0);
         let round_trip = |payload: &[u8]| round_trip(&senders[0], payload);
-        let served = duties::serve(job, &check, &publish, &round_trip);
+        let served = commands::serve(job, &check, &publish, &round_trip);
         let start = Instant::now();
         for mut stream in &streams {
             let _ = stream.write_all(&wire::DISCONNECT_PACKET);
@@ -66,7 +66,7 @@ pub(crate) fn run(job: &Job) -> Result<()> {
         }
         served.map(|()| start)
     })
-    .and_then(duties::stopped_since)
+    .and_then(commands::stopped_since)
 }
 
 fn connect(job: &Job, client: usize) -> Result<TcpStream> {

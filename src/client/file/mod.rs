@@ -2,8 +2,9 @@
 
 use std::{io, path::Path, vec};
 
-use crate::client::{
-    copies::Copies, file::error::SpecFileError, read::read_at_most, spec::ClientSpec,
+use crate::{
+    client::{copies::Copies, file::error::SpecFileError, spec::ClientSpec},
+    transport::read::read_at_most,
 };
 
 pub(crate) mod error;

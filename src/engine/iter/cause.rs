@@ -8,7 +8,7 @@ use rumqttc::{ConnectReturnCode, ConnectionError, Packet, StateError, mqttbytes}
 use crate::engine::iter::tls;
 #[cfg(feature = "websocket")]
 use crate::engine::iter::websocket;
-use crate::supervise::cause::{Cause, Refusal};
+use crate::observe::cause::{Cause, Refusal};
 
 /// What to do where MQTT was spoken to a web server.
 const FOR_WEBSOCKETS: &str = "a broker behind it needs ws:// or wss:// and perhaps a path";

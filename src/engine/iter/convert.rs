@@ -7,8 +7,7 @@ use rumqttc::{
 };
 
 use crate::{
-    publish::message::Outgoing,
-    receive::message::{Content, Received},
+    session::packet::{Outgoing, Publication, Received},
     spec::{
         qos::QoS,
         settings::{Session, Settings},
@@ -96,7 +95,7 @@ pub(crate) fn outgoing(publish: Publish) -> Outgoing {
 pub(crate) fn received(publish: Publish) -> Received {
     Received {
         packet_id: publish.pkid,
-        content: Content {
+        content: Publication {
             topic: publish.topic,
             payload: publish.payload,
             qos: qos_in(publish.qos),

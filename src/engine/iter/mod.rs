@@ -26,7 +26,6 @@ use std::{collections::VecDeque, time::Duration};
 use rumqttc::{ConnectionError, Packet, StateError, SubscribeReasonCode};
 
 use crate::{
-    client::{resolve::Hop, tls::TlsConfig},
     engine::{
         Carried, Engine, Event, Wait,
         iter::{
@@ -40,13 +39,15 @@ use crate::{
             waker::RequestWaker,
         },
     },
-    publish::message,
+    observe::cause::Cause,
+    session::packet,
     spec::{
         address::Address,
         credentials::Credentials,
         settings::{Session, Settings},
     },
-    supervise::{cause::Cause, panic::caught},
+    supervise::panic::caught,
+    transport::{resolve::Target, tls::TlsConfig},
 };
 
 /// At most one packet is in rumqttc's channel; one more is room for nothing that should happen.
@@ -63,7 +64,7 @@ pub(crate) struct IterEngine {
     /// For the brokers that are spoken to over TLS.
     tls: Option<TlsConfig>,
     /// Where the current attempt or connection goes.
-    target: Option<(Address, Hop)>,
+    target: Option<(Address, Target)>,
     /// What errors are read with.
     context: Context,
     /// How many packet identifiers rumqttc has.
@@ -290,7 +291,7 @@ impl IterEngine {
 }
 
 impl Engine for IterEngine {
-    fn set_target(&mut self, address: &Address, hop: Hop, login: Option<(String, String)>) {
+    fn set_target(&mut self, address: &Address, hop: Target, login: Option<(String, String)>) {
         self.context.address = Some(transport::place(address, &hop).into());
         self.target = Some((address.clone(), hop));
         self.set_options(login);
@@ -308,7 +309,7 @@ impl Engine for IterEngine {
         ROOM
     }
 
-    fn send(&mut self, packet: message::Packet) -> Result<(), Cause> {
+    fn send(&mut self, packet: packet::Packet) -> Result<(), Cause> {
         self.send_packet(packet)
     }
 

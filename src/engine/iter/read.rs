@@ -17,7 +17,7 @@ use crate::{
             send::{ENCODER_LIMIT, ROOM},
         },
     },
-    supervise::cause::Cause,
+    observe::cause::Cause,
 };
 
 /// rumqttc reads 9 packets for each run of its runtime. With so many events more, a flood costs little

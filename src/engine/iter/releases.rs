@@ -3,7 +3,7 @@
 //! rumqttc answers by itself, and only for a message that it has seen on this connection; any other
 //! PUBREL is an error to it. A broker may repeat one for a message of an earlier connection, or of an
 //! earlier process, and is never rid of it without the answer. What was delivered is remembered in
-//! `receive/ack.rs`, so that rumqttc is made to take every PUBREL.
+//! `session/ack_order.rs`, so that rumqttc is made to take every PUBREL.
 
 use std::mem;
 

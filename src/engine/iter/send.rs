@@ -15,9 +15,9 @@ use crate::{
         IterEngine,
         convert::{publish, qos_out, subscribe, unsubscribe},
     },
-    publish::message::Packet,
+    observe::cause::Cause,
+    session::packet::Packet,
     spec::qos::QoS,
-    supervise::cause::Cause,
 };
 
 /// rumqttc's encoder takes anything without waiting while it holds less.

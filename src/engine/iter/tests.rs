@@ -9,21 +9,19 @@ use std::{
 };
 
 use crate::{
-    client::resolve::Hop,
     engine::{
         Carried, Engine, Event, Wait,
         iter::{IterEngine, RequestWaker},
     },
-    publish::{
-        message::{Outgoing, Packet},
-        outbox::Waker,
-    },
+    outbox::Waker,
+    session::packet::{Outgoing, Packet},
     spec::{
         address::{Address, Scheme},
         broker::Broker,
         qos::QoS,
         settings::Settings,
     },
+    transport::resolve::Target,
 };
 
 /// More than any socket takes whose other end does not read.
@@ -43,7 +41,7 @@ fn connected() -> (Box<IterEngine>, RequestWaker, TcpStream) {
         port: broker.port(),
         target: String::new(),
     };
-    engine.set_target(&address, Hop::Address(broker), None);
+    engine.set_target(&address, Target::Address(broker), None);
     let stream = thread::scope(|scope| {
         let accepted = scope.spawn(|| {
             let (mut stream, _) = listener.accept().unwrap();

@@ -5,8 +5,8 @@ use std::{error::Error, io};
 use rustls::CertificateError;
 
 use crate::{
-    client::tls::{Unacceptable, words},
-    supervise::cause::Cause,
+    observe::cause::Cause,
+    transport::tls::{Unacceptable, words},
 };
 
 /// What to do where a ClientHello was not understood.

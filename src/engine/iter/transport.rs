@@ -5,25 +5,25 @@ use std::net::SocketAddr;
 use rumqttc::{MqttOptions, Transport};
 
 use crate::{
-    client::{resolve::Hop, tls::TlsConfig},
     engine::iter::convert,
     spec::{
         address::{Address, Scheme, with_port},
         settings::Settings,
     },
+    transport::{resolve::Target, tls::TlsConfig},
 };
 
 /// What an error names as the place that was tried.
-pub(super) fn place(address: &Address, hop: &Hop) -> String {
+pub(super) fn place(address: &Address, hop: &Target) -> String {
     match (hop, address) {
-        (Hop::Address(socket), _) => socket.to_string(),
-        (Hop::Name, Address::Network { host, port, .. }) => with_port(host, *port),
-        (Hop::InPlaceOfName(socket), Address::Network { host, .. }) => {
+        (Target::Address(socket), _) => socket.to_string(),
+        (Target::Name, Address::Network { host, port, .. }) => with_port(host, *port),
+        (Target::InPlaceOfName(socket), Address::Network { host, .. }) => {
             format!("{socket} (an address of {host}, without SNI)")
         }
-        (Hop::InPlaceOfName(socket), _) => socket.to_string(),
+        (Target::InPlaceOfName(socket), _) => socket.to_string(),
         (_, Address::Unix(path)) => path.display().to_string(),
-        (Hop::File, other) => other.to_string(),
+        (Target::File, other) => other.to_string(),
     }
 }
 
@@ -31,7 +31,7 @@ pub(super) fn place(address: &Address, hop: &Hop) -> String {
 pub(super) fn options(
     settings: &Settings,
     address: &Address,
-    hop: &Hop,
+    hop: &Target,
     tls: Option<&TlsConfig>,
     login: Option<(String, String)>,
 ) -> MqttOptions {
@@ -45,7 +45,7 @@ pub(super) fn options(
         } => match scheme {
             Scheme::Mqtt => {
                 let host = match hop {
-                    Hop::Address(socket) => bracketed(*socket),
+                    Target::Address(socket) => bracketed(*socket),
                     _ => host.clone(),
                 };
                 convert::options(settings, &host, *port, login)
@@ -53,7 +53,7 @@ pub(super) fn options(
             Scheme::Mqtts => {
                 // Without brackets: rumqttc makes the name of the certificate of it, too.
                 let (place, name) = match hop {
-                    Hop::InPlaceOfName(socket) => (socket.ip().to_string(), Some(&**host)),
+                    Target::InPlaceOfName(socket) => (socket.ip().to_string(), Some(&**host)),
                     _ => (host.clone(), None),
                 };
                 let options = convert::options(settings, &place, *port, login);
@@ -61,7 +61,7 @@ pub(super) fn options(
             }
             Scheme::Ws | Scheme::Wss => {
                 let place = match hop {
-                    Hop::Address(socket) => format!("{}:{}", bracketed(*socket), socket.port()),
+                    Target::Address(socket) => format!("{}:{}", bracketed(*socket), socket.port()),
                     _ => with_port(host, *port),
                 };
                 let url = format!("{}://{place}{target}", scheme.name());

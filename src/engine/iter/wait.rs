@@ -22,10 +22,10 @@ use rumqttc::{ConnectionError, Outgoing, Packet, PubComp, PubRel};
 
 use crate::{
     engine::{
-        Event, Load, Wait,
+        CarriedSize, Event, Wait,
         iter::{IterEngine, convert::whole_seconds, send::ENCODER_LIMIT},
     },
-    supervise::cause::Cause,
+    observe::cause::Cause,
 };
 
 /// What a line moves at least. Only where no progress can be seen.
@@ -44,7 +44,7 @@ pub(super) struct Behind {
     since: Instant,
     /// When the socket last took bytes.
     moved_at: Instant,
-    room: Arc<Room>,
+    room: Arc<SocketRoom>,
     /// How often the socket had room until then.
     seen: u64,
     turn: Duration,
@@ -56,9 +56,9 @@ pub(super) struct Behind {
 
 /// Woken each time the socket has room again.
 #[derive(Debug, Default)]
-struct Room(AtomicU64);
+struct SocketRoom(AtomicU64);
 
-impl Wake for Room {
+impl Wake for SocketRoom {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -75,7 +75,7 @@ impl IterEngine {
     /// is the same with a timer. Nothing is lost when the timer fires: less than 8 KiB are in the
     /// encoder whenever rumqttc takes a packet from its channel.
     pub(super) fn wait(&mut self, wait: Wait) -> Result<Option<Event>, Cause> {
-        self.expects_large |= wait.carries == Load::Large;
+        self.expects_large |= wait.carries == CarriedSize::Large;
         let event = match self.behind.take() {
             Some(behind) => self.catch_up(behind),
             None => match self.longest(wait) {
@@ -94,10 +94,10 @@ impl IterEngine {
     fn longest(&self, wait: Wait) -> Option<Duration> {
         let settings = &self.settings;
         let is_watched = match wait.carries {
-            Load::Small => false,
-            Load::Large => true,
+            CarriedSize::Small => false,
+            CarriedSize::Large => true,
             // The first large message of a client finds it without a timer.
-            Load::Unknown => self.expects_large,
+            CarriedSize::Unknown => self.expects_large,
         };
         // A packet that stands still from the start is noticed after two of these.
         let patience = settings.connect_timeout.max(Duration::from_secs(1));
@@ -117,11 +117,11 @@ impl IterEngine {
     }
 
     /// Blocks until something happens.
-    fn listen(&mut self, carries: Load) -> Result<Option<Event>, Cause> {
+    fn listen(&mut self, carries: CarriedSize) -> Result<Option<Event>, Cause> {
         // Progress is not seen here: a packet that is handed over meanwhile has the time that a slow line needs.
         let bytes = match carries {
-            Load::Small => 0,
-            Load::Unknown | Load::Large => self.settings.max_packet_size,
+            CarriedSize::Small => 0,
+            CarriedSize::Unknown | CarriedSize::Large => self.settings.max_packet_size,
         };
         self.time_rumqttc(self.settings.connect_timeout + on_a_slow_line(bytes));
         self.line.waits();
@@ -135,11 +135,15 @@ impl IterEngine {
         }
     }
 
-    fn listen_for(&mut self, longest: Duration, carries: Load) -> Result<Option<Event>, Cause> {
+    fn listen_for(
+        &mut self,
+        longest: Duration,
+        carries: CarriedSize,
+    ) -> Result<Option<Event>, Cause> {
         // A few kilobytes need no progress to be seen; for anything else our own timer is what cuts it.
         self.time_rumqttc(match carries {
-            Load::Small => self.settings.connect_timeout,
-            Load::Unknown | Load::Large => OURS,
+            CarriedSize::Small => self.settings.connect_timeout,
+            CarriedSize::Unknown | CarriedSize::Large => OURS,
         });
         let (came, event) = self.listen_at_most(longest)?;
         if came {
@@ -224,7 +228,7 @@ impl IterEngine {
             self.unflushed_bytes = 0;
             return Ok(());
         }
-        let room = Arc::<Room>::default();
+        let room = Arc::<SocketRoom>::default();
         if self.try_flush(&Waker::from(Arc::clone(&room)))? {
             self.unflushed_bytes = 0;
         } else {

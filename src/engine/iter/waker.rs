@@ -5,7 +5,8 @@ use rumqttc::{ClientError, Publish, Request};
 
 use crate::{
     engine::iter::convert::{filter, outgoing, qos_in, qos_out},
-    publish::{message::Packet, outbox::Waker},
+    outbox::Waker,
+    session::packet::Packet,
     spec::qos::QoS,
 };
 

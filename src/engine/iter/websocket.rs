@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use crate::supervise::cause::Cause;
+use crate::observe::cause::Cause;
 
 /// No WebSocket came about. What is in the way may be TLS underneath.
 pub(super) fn handshake(address: String, error: &(dyn Error + 'static)) -> Cause {

@@ -99,8 +99,8 @@ fn message(size: usize) -> Packet {
     Packet::Publish(Publish::new("t", QoS::AtMostOnce, vec![0; size]))
 }
 
-/// Relied on by `client/network/events.rs`, which reads on after these, and by `Link::buffered`
-/// (`client/link/mod.rs`): the first event is returned, the others wait in a queue that is public.
+/// Relied on by `client/events.rs`, which reads on after these, and by `IterEngine::buffered`
+/// (`engine/iter/mod.rs`): the first event is returned, the others wait in a queue that is public.
 ///
 /// Fails when one call reads another number of packets.
 #[test]
@@ -113,7 +113,7 @@ fn nine_packets_are_read_at_once() {
     assert_eq!(wire.connection.eventloop.state.events.len(), 8);
 }
 
-/// Relied on by `Link::listen_for` and `Link::go_on` (`client/link/waiting.rs`): `recv_timeout` may cut a flush,
+/// Relied on by `IterEngine::listen_for` and `IterEngine::go_on` (`engine/iter/waiting.rs`): `recv_timeout` may cut a flush,
 /// the rest stays in the encoder, and so do the events; flushing again sends it.
 ///
 /// Fails when a flush that is cut loses bytes or ends the connection.
@@ -147,7 +147,7 @@ fn a_flush_that_is_cut_goes_on_later() {
     });
 }
 
-/// Relied on by `Line::finder` (`client/link/line.rs`): a waker that reading has left behind is dropped inside the
+/// Relied on by `Line::finder` (`engine/iter/line.rs`): a waker that reading has left behind is dropped inside the
 /// runtime, and that counts how often it sleeps: once for each piece of a packet that comes.
 ///
 /// Fails when it is dropped elsewhere, or when pieces leave no trace.
@@ -189,7 +189,7 @@ fn pieces_of_a_packet_wake_the_runtime_that_a_waker_finds() {
     assert!(metrics.worker_park_count(0) > before);
 }
 
-/// Relied on by `Link::encode` (`client/link/feeding.rs`) and `BATCH_BYTES` (`publish/outbox`): below this the
+/// Relied on by `IterEngine::encode` (`engine/iter/feeding.rs`) and `BATCH_BYTES` (`outbox`): below this the
 /// encoder takes any packet at once, without a runtime, and sends nothing before a flush.
 ///
 /// Fails when the encoder waits earlier, or later, or sends by itself.
@@ -212,7 +212,7 @@ fn the_encoder_takes_packets_at_once_below_8_kib() {
     assert!(wire.flush().is_pending());
 }
 
-/// Relied on by `Link::feed`, `Link::answer` (`reading.rs`) and `Network::leave`: what was fed is sent with the
+/// Relied on by `IterEngine::feed`, `IterEngine::answer` (`drain.rs`) and `Network::leave`: what was fed is sent with the
 /// next flush, ours or that of the next call.
 ///
 /// Fails when a flush with a waker that wakes nobody sends nothing.
@@ -226,7 +226,7 @@ fn a_flush_without_a_runtime_sends() {
     assert_eq!(&came, b"\x30\x03\x00\x01t");
 }
 
-/// Relied on by `Link::arrived` (`client/link/reading.rs`).
+/// Relied on by `IterEngine::arrived` (`engine/iter/reading.rs`).
 ///
 /// Fails when reading without a runtime misses what has come, or waits for what has not.
 #[test]
@@ -244,7 +244,7 @@ fn a_read_without_a_runtime_finds_what_the_last_call_left() {
     assert_eq!(1 + wire.connection.eventloop.state.events.len() + left, 12);
 }
 
-/// Relied on by `Link::linger` (`client/link/edges.rs`): nothing may follow DISCONNECT.
+/// Relied on by `IterEngine::await_close` (`engine/iter/edges.rs`): nothing may follow DISCONNECT.
 ///
 /// Fails when a collision does not keep rumqttc from its channel any more, or keeps its backlog too.
 #[test]
@@ -264,8 +264,8 @@ fn a_collision_closes_the_channel_and_not_the_backlog() {
     assert_eq!(wire.next(), Event::Outgoing(Outgoing::Publish(0)));
 }
 
-/// Relied on by `Link::open` and `Link::disconnect` (`edges.rs`): the backlog goes before the channel, one
-/// request in a call. After DISCONNECT rumqttc reads on: `Link::linger`.
+/// Relied on by `IterEngine::open` and `IterEngine::disconnect` (`closing.rs`): the backlog goes before the channel, one
+/// request in a call. After DISCONNECT rumqttc reads on: `IterEngine::await_close`.
 ///
 /// Fails when the order is another one, or when rumqttc closes the connection itself.
 #[test]
@@ -290,7 +290,7 @@ fn the_backlog_goes_first_and_disconnect_does_not_close() {
     );
 }
 
-/// Relied on by `Link::close` and `RumqttcBell` (`bell.rs`): what nobody has sent comes back at the loss,
+/// Relied on by `IterEngine::close` and `RumqttcBell` (`waker.rs`): what nobody has sent comes back at the loss,
 /// but for PUBACKs; so does what was not acknowledged. PUBRECs are among it, and are dropped there.
 ///
 /// Fails when a request is lost with the connection, or when its order is another one.
@@ -346,9 +346,9 @@ fn a_full_channel_gives_the_request_back() {
     assert_eq!(&publish.payload[..], b"1");
 }
 
-/// Relied on by `Network::attempt` (`client/network/mod.rs`): one call without a connection is one attempt,
+/// Relied on by `ClientLoop::attempt` (`client/attempts.rs`): one call without a connection is one attempt,
 /// to where the options of that moment say; CONNACK is its event, and the next call after a loss connects.
-/// The backlog does not outlive a CONNACK without a session: `Link::begin` fills it afterwards.
+/// The backlog does not outlive a CONNACK without a session: `IterEngine::begin` fills it afterwards.
 ///
 /// Fails when one of these changes.
 #[test]
@@ -383,7 +383,7 @@ fn each_call_without_a_connection_is_one_attempt() {
     assert!(wire.connection.eventloop.state.events.is_empty());
 }
 
-/// Relied on by `Context::state_cause` (`client/link/cause.rs`): by this text it knows a peer that closed
+/// Relied on by `Context::state_cause` (`engine/iter/cause.rs`): by this text it knows a peer that closed
 /// within its first packet.
 ///
 /// Fails when the text, or the kind of the error, is another one.
@@ -474,7 +474,7 @@ fn pings_leave_whatever_else_is_sent() {
     assert!(begun.elapsed() >= 2 * keep_alive);
 }
 
-/// Relied on by `Link::feed`: a publish that is above the encoder's limit is in flight all the same, and comes
+/// Relied on by `IterEngine::feed`: a publish that is above the encoder's limit is in flight all the same, and comes
 /// back under its identifier (`Unfed::packet_id`).
 ///
 /// Fails when rumqttc forgets it, or keeps it without an identifier.

@@ -14,7 +14,7 @@ use crate::{
     Result, clock,
     queue::Sink,
     subject::{
-        duties,
+        commands,
         job::{Job, KEEP_ALIVE},
     },
     wire,
@@ -31,7 +31,7 @@ struct Shared {
 }
 
 pub(crate) fn run(job: &Job, queued: bool) -> Result<()> {
-    duties::wait_for_connect()?;
+    commands::wait_for_connect()?;
     let (sink, echoed) = Sink::new(job, queued)?;
     let shared = Shared {
         sink,
@@ -77,7 +77,7 @@ pub(crate) fn run(job: &Job, queued: bool) -> Result<()> {
                 false => Err("another echo than expected".into()),
             }
         };
-        let served = duties::serve(job, &shared.sink.check, &publish, &round_trip);
+        let served = commands::serve(job, &shared.sink.check, &publish, &round_trip);
         shared.ending.store(true, Relaxed);
         let start = Instant::now();
         for client in &clients {
@@ -85,7 +85,7 @@ pub(crate) fn run(job: &Job, queued: bool) -> Result<()> {
         }
         served.map(|()| start)
     })
-    .and_then(duties::stopped_since)
+    .and_then(commands::stopped_since)
 }
 
 fn client(job: &Job, number: usize) -> Result<(Client, Connection)> {

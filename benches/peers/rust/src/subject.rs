@@ -2,8 +2,8 @@
 
 #[path = "../../../fleet/subject/check.rs"]
 pub(crate) mod check;
-#[path = "../../../fleet/subject/duties.rs"]
-pub(crate) mod duties;
+#[path = "../../../fleet/subject/commands.rs"]
+pub(crate) mod commands;
 #[path = "../../../fleet/subject/histogram.rs"]
 pub(crate) mod histogram;
 #[path = "../../../fleet/subject/job.rs"]

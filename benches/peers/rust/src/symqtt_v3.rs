@@ -16,7 +16,7 @@ use crate::{
     Result,
     queue::Sink,
     subject::{
-        duties,
+        commands,
         job::{Job, KEEP_ALIVE},
     },
     wire,
@@ -33,7 +33,7 @@ impl InboundHandler for Handler {
 type Connected = Client<Handler, TcpTransport>;
 
 pub(crate) fn run(job: &Job, queued: bool) -> Result<()> {
-    duties::wait_for_connect()?;
+    commands::wait_for_connect()?;
     let (sink, echoed) = Sink::new(job, queued)?;
     let mut clients = Vec::new();
     for number in 0..job.clients {
@@ -73,12 +73,12 @@ pub(crate) fn run(job: &Job, queued: bool) -> Result<()> {
             false => Err("another echo than expected".into()),
         }
     };
-    duties::serve(job, &sink.check, &publish, &round_trip)?;
+    commands::serve(job, &sink.check, &publish, &round_trip)?;
     let start = Instant::now();
     for client in &clients {
         client.disconnect(Some(Duration::from_secs(5)));
     }
-    duties::stopped_since(start)
+    commands::stopped_since(start)
 }
 
 fn qos(job: &Job) -> QoS {

@@ -1,0 +1,326 @@
+//! One connection, from CONNACK to its end: the loop that sends what the outbox has, and handles what the
+//! engine reports.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    client::{
+        attempts::{After, ClientLoop},
+        events::Flow,
+    },
+    engine::{CarriedSize, Event, Wait},
+    observe::{cause::Cause, state::ClientState},
+    outbox::{
+        entry::Progress,
+        network_side::Taken,
+        send_batch::Outbound,
+        suspicion::{ConnectionEnd, Verdict},
+    },
+    session::packet::{Outgoing, Packet},
+};
+
+/// The standard does not have SUBSCRIBE repeated, so that an unanswered one stays unanswered.
+const SUBACK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a SUBACK may have to wait behind for long.
+pub(super) const LARGE: usize = 64 * 1024;
+
+/// On a connection that always has something to read, an engine may take a few wake-ups until it sends
+/// what it carries.
+const MOST_WAITS_FOR_CARRIED: u32 = 32;
+
+/// A thread that always has something to send looks at its connection this often, at least.
+const LONGEST_SENDING: Duration = Duration::from_millis(50);
+
+impl ClientLoop {
+    /// One connection, from CONNACK to its end.
+    pub(super) fn session(&mut self, session_present: bool) -> After {
+        let since = Instant::now();
+        self.begin(session_present);
+        let ended = self.iterate(since);
+        let is_disconnected = ended.is_ok();
+        let lost = match ended {
+            Err(cause) if !self.core.stop.is_raised() => Some(cause),
+            _ => None,
+        };
+        let is_stable = self.is_stable(since);
+        if let Some(cause) = &lost {
+            // Before anything else: nobody may believe in this connection any longer.
+            self.core.outbox.lost();
+            self.core.status.set(ClientState::Lost {
+                cause: cause.clone(),
+            });
+            self.core.counters.losses.increment();
+        }
+        let verdict = self.teardown(is_disconnected, lost.as_ref());
+        let Some(cause) = lost else {
+            return After::Pause(Duration::ZERO..=Duration::ZERO);
+        };
+        // One that ends as the one before did is not stable, however long that took.
+        let is_again = verdict.is_again | self.is_packet_again(&cause);
+        let is_stable = is_stable && !is_again || verdict.is_given_up;
+        let cause = self.tell_closed_on(&verdict).unwrap_or(cause);
+        self.log_loss(&cause, is_stable);
+        if verdict.is_given_up {
+            self.tell_given_up(&verdict, &cause);
+        }
+        if self.core.outbox.is_finishing() {
+            // It was stopped on its own, and had this connection to send what was left.
+            self.core.stop();
+            return After::Pause(Duration::ZERO..=Duration::ZERO);
+        }
+        if is_stable {
+            self.brokers.lost_stable();
+            return After::Pause(self.attempts.lost_stable());
+        }
+        self.attempt_failed(cause)
+    }
+
+    fn is_stable(&self, since: Instant) -> bool {
+        self.answered && since.elapsed() >= self.attempts.stable_after()
+    }
+
+    /// What a new connection begins with.
+    fn begin(&mut self, session_present: bool) {
+        self.core.counters.connects.increment();
+        self.log_connect();
+        // What was under way belongs to the session of the broker that it was sent to.
+        let is_ours = self.brokers.connected() && session_present;
+        match is_ours {
+            true => self.dispatch.source().acks.session_kept(),
+            false => self.dispatch.source().acks.forget_session(),
+        }
+        let mut subscriptions = self.core.subscriptions.lock();
+        let requests = subscriptions.connected(is_ours, self.core.max_packet_size);
+        // Under the same lock: from here on `subscribe` sends its packets itself.
+        self.core
+            .outbox
+            .connected(is_ours, requests, self.birth.clone());
+        self.core
+            .status
+            .set(ClientState::Connected { session_present });
+        self.answered = subscriptions.all_answered();
+        self.core.status.set_subscribed(self.answered);
+        drop(subscriptions);
+        if let Some(on_first_connect) = self.on_first_connect.take() {
+            on_first_connect();
+        }
+    }
+
+    /// The loop: take and send, or park; handle what happened; hand it over. `Ok` once DISCONNECT is
+    /// written.
+    fn iterate(&mut self, since: Instant) -> Result<(), Cause> {
+        let mut patience = MOST_WAITS_FOR_CARRIED;
+        let mut waited_at = since;
+        loop {
+            if self.engine.is_behind() {
+                self.catch_up()?;
+            }
+            let mut wait = Wait {
+                until: self.answers_by()?,
+                carries: CarriedSize::Unknown,
+            };
+            let mut has_sent = false;
+            if self.core.stop.is_raised() {
+                self.core.outbox.apply(&mut self.progress);
+                if patience == 0 || !self.core.outbox.is_carrying() {
+                    return self.disconnect();
+                }
+                // It is older than all that waits, and it may be the DISCONNECT.
+                patience -= 1;
+            } else {
+                match self.take_or_park() {
+                    Taken::Batch => {
+                        self.send_batch()?;
+                        has_sent = true;
+                    }
+                    Taken::Parked { expires_at } => {
+                        wait.until = [wait.until, expires_at].into_iter().flatten().min();
+                    }
+                    Taken::Carried { is_small: true } => wait.carries = CarriedSize::Small,
+                    Taken::Carried { is_small: false } => wait.carries = CarriedSize::Large,
+                    Taken::NextId(id) => {
+                        self.engine.set_next_id(id);
+                        continue;
+                    }
+                    // Closed between the two looks: the signal is raised now.
+                    Taken::Closed => continue,
+                    Taken::Finished => {
+                        self.core.stop();
+                        continue;
+                    }
+                }
+            }
+            if has_sent && waited_at.elapsed() >= LONGEST_SENDING {
+                // Nothing that arrives is seen before the thread waits.
+                wait.until = Some(Instant::now());
+            }
+            if !has_sent || wait.until.is_some_and(|until| until <= Instant::now()) {
+                if let Some(first) = self.engine.next(wait)? {
+                    if self.handle_all(first)? == Flow::Disconnected {
+                        return self.catch_up();
+                    }
+                }
+                waited_at = Instant::now();
+            }
+            if self.engine.is_behind() {
+                self.catch_up()?;
+            }
+            if !self.core.stop.is_raised() {
+                self.drain_socket()?;
+            }
+            let (outbox, progress) = (&self.core.outbox, &mut self.progress);
+            match self.dispatch.hand_over() {
+                0 => self.brief_waits.for_publishes(outbox, progress),
+                acknowledged => {
+                    self.brief_waits
+                        .for_acknowledgements(outbox, progress, acknowledged);
+                }
+            }
+            self.core.log.write_counts();
+            if self.outage.is_some() && self.is_stable(since) {
+                self.log_stable();
+            }
+        }
+    }
+
+    fn take_or_park(&mut self) -> Taken {
+        let (room, next_id) = (self.engine.room(), self.engine.next_id());
+        self.core
+            .outbox
+            .take_or_park(&mut self.progress, &mut self.batch, room, next_id)
+    }
+
+    /// A large packet is on its way out: sends it piece by piece, beside what comes.
+    fn catch_up(&mut self) -> Result<(), Cause> {
+        let mut stopped_at = None;
+        while self.engine.is_behind() {
+            if self.core.stop.is_raised() {
+                let since = *stopped_at.get_or_insert_with(Instant::now);
+                if since.elapsed() >= self.engine.patience() {
+                    return Err(Cause::WriteTimeout);
+                }
+            }
+            if let Some(event) = self.engine.next(Wait::default())? {
+                self.handle_all(event)?;
+            }
+            self.core.outbox.apply(&mut self.progress);
+            self.dispatch.hand_over();
+            // What the broker has not got yet it can't have answered.
+            self.core.subscriptions.lock().wait_anew();
+        }
+        Ok(())
+    }
+
+    /// When the oldest SUBSCRIBE that is not answered is late, if there is one.
+    fn answers_by(&mut self) -> Result<Option<Instant>, Cause> {
+        let mut subscriptions = self.core.subscriptions.lock();
+        let Some(since) = subscriptions.waiting_since() else {
+            return Ok(None);
+        };
+        if since.elapsed() < SUBACK_TIMEOUT {
+            return Ok(Some(since + SUBACK_TIMEOUT));
+        }
+        // It may come behind a large packet.
+        if !self.engine.moves() {
+            return Err(Cause::SubackTimeout);
+        }
+        subscriptions.wait_anew();
+        Ok(Some(Instant::now() + SUBACK_TIMEOUT))
+    }
+
+    /// Sends the acknowledgements and changes of subscriptions that wait, then DISCONNECT.
+    fn disconnect(&mut self) -> Result<(), Cause> {
+        let room = self.engine.room();
+        self.core.outbox.take_controls(&mut self.batch, room);
+        self.batch.push_packet(Packet::Disconnect);
+        self.send_batch()?;
+        self.core.outbox.apply(&mut self.progress);
+        self.catch_up()
+    }
+
+    /// Sends what was taken from the outbox.
+    fn send_batch(&mut self) -> Result<(), Cause> {
+        while let Some(outbound) = self.batch.pop() {
+            match outbound {
+                Outbound::Packet(packet) => self.send_packet(packet)?,
+                Outbound::Publish { packet_id, message } => self.publish(packet_id, message)?,
+            }
+        }
+        self.engine.flush()
+    }
+
+    fn send_packet(&mut self, packet: Packet) -> Result<(), Cause> {
+        let subscriptions = || self.core.subscriptions.lock();
+        match packet {
+            Packet::Subscribe { packet_id, .. } => subscriptions().written(packet_id),
+            Packet::Unsubscribe { packet_id, .. } => {
+                subscriptions().unsubscribe_written(packet_id);
+            }
+            _ => {}
+        }
+        self.engine.send(packet)
+    }
+
+    /// Sends a message for the first time under this identifier.
+    fn publish(&mut self, packet_id: u16, message: Outgoing) -> Result<(), Cause> {
+        let kept = (packet_id != 0).then(|| Box::new(message.clone()));
+        let sent = self.engine.send(Packet::Publish {
+            packet_id,
+            duplicate: false,
+            message,
+        });
+        // Noted in any case: it may be on the wire when sending fails.
+        if let Some(pending) = self.batch.sent() {
+            self.progress.push(match kept {
+                None => Progress::SentOnce(pending),
+                Some(message) => Progress::Sent {
+                    packet_id,
+                    message,
+                    pending,
+                },
+            });
+        }
+        sent
+    }
+
+    /// The connection is over: what came on it is delivered, what belonged to it is void, and
+    /// what was still to be sent waits for the next one.
+    fn teardown(&mut self, is_disconnected: bool, lost: Option<&Cause>) -> Verdict {
+        let ended = ConnectionEnd {
+            by_broker: matches!(lost, Some(Cause::Closed | Cause::Broken { .. })),
+            is_asked: self.core.subscriptions.lock().is_asked(),
+        };
+        while let Some(event) = self.engine.buffered() {
+            self.handle_late(event);
+        }
+        if is_disconnected {
+            let mut late = Vec::new();
+            self.engine.await_close(&mut |event| late.push(event));
+            late.into_iter().for_each(|event| self.handle_late(event));
+            self.core.subscriptions.lock().said_goodbye();
+        }
+        self.dispatch.hand_over();
+        self.dispatch.source().acks.forget();
+        let engine = &mut self.engine;
+        self.core
+            .outbox
+            .disconnected(&mut self.progress, &mut self.batch, ended, || {
+                engine.close()
+            })
+    }
+
+    /// An event that is found when the connection is over.
+    fn handle_late(&mut self, event: Event) {
+        match event {
+            Event::Received(received) => {
+                // A violation ends a connection, and this one has ended.
+                let _ = self.dispatch.deliver(received);
+            }
+            Event::Unsubscribed { packet_id } => {
+                self.core.subscriptions.lock().unsubscribed(packet_id);
+            }
+            event => _ = self.apply(&event),
+        }
+    }
+}

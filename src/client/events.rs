@@ -1,0 +1,194 @@
+//! What follows from each event of a connection.
+
+use crate::{
+    client::{attempts::ClientLoop, connection::LARGE},
+    engine::{Carried, Event},
+    observe::{
+        cause::Cause, log_lines::what, outcome::Outcome, report::LoweredSubscription,
+        thinning::About,
+    },
+    outbox::entry::Progress,
+    session::{packet::Control, subscriptions::Shortfall},
+    spec::{
+        outbox::{OnLowered, RefusedSubscription},
+        qos::QoS,
+    },
+};
+
+/// How a connection goes on after an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    Continue,
+    /// Our DISCONNECT was sent.
+    Disconnected,
+}
+
+impl ClientLoop {
+    /// Handles an event, and what else happened in the same wake-up.
+    pub(super) fn handle_all(&mut self, first: Event) -> Result<Flow, Cause> {
+        let mut next = Some(first);
+        while let Some(event) = next {
+            if self.handle(event)? == Flow::Disconnected {
+                // What was sent before it has gone out with it.
+                self.core.outbox.apply(&mut self.progress);
+                return Ok(Flow::Disconnected);
+            }
+            next = self.engine.buffered();
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// Handles what has arrived meanwhile: with a flood, more than one wake-up brings.
+    pub(super) fn drain_socket(&mut self) -> Result<(), Cause> {
+        let read = self.read_and_handle();
+        // Also behind an error: what was answered counts as answered.
+        let answered = self.engine.end_read();
+        read.and(answered)
+    }
+
+    fn read_and_handle(&mut self) -> Result<(), Cause> {
+        while let Some(event) = self.engine.try_read()? {
+            self.handle(event)?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event) -> Result<Flow, Cause> {
+        match event {
+            Event::Received(received) => {
+                if received.content.len() > LARGE {
+                    // A SUBACK may have waited behind it.
+                    self.core.subscriptions.lock().wait_anew();
+                }
+                self.dispatch
+                    .deliver(received)
+                    .map_err(|offense| Cause::Protocol {
+                        message: offense.to_string(),
+                    })?;
+            }
+            Event::Subscribed { packet_id, granted } => {
+                self.progress.push(Progress::Answered { packet_id });
+                self.subscribed(packet_id, &granted)?;
+            }
+            Event::Unsubscribed { packet_id } => {
+                self.progress.push(Progress::Answered { packet_id });
+                self.core.subscriptions.lock().unsubscribed(packet_id);
+            }
+            event => return Ok(self.apply(&event)),
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// What counts also when it is found behind the end of the connection.
+    pub(super) fn apply(&mut self, event: &Event) -> Flow {
+        match *event {
+            Event::Acknowledged { packet_id } => {
+                self.progress.push(Progress::Acknowledged { packet_id });
+            }
+            Event::Released { packet_id } => {
+                self.progress.push(Progress::Released { packet_id });
+            }
+            Event::Completed { packet_id } => self.dispatch.source().acks.completed(packet_id),
+            Event::PingAnswered => self.progress.push(Progress::PingAnswered),
+            Event::WakeSent(carried) => {
+                self.progress.push(Progress::WakeSent);
+                match carried {
+                    Carried::Subscribe { packet_id } => {
+                        self.core.subscriptions.lock().written(packet_id);
+                    }
+                    Carried::Unsubscribe { packet_id } => {
+                        self.core
+                            .subscriptions
+                            .lock()
+                            .unsubscribe_written(packet_id);
+                    }
+                    Carried::Disconnect => return Flow::Disconnected,
+                    Carried::Other => {}
+                }
+            }
+            Event::Received(_) | Event::Subscribed { .. } | Event::Unsubscribed { .. } => {}
+        }
+        Flow::Continue
+    }
+
+    fn subscribed(&mut self, packet_id: u16, granted: &[Option<QoS>]) -> Result<(), Cause> {
+        let answered = {
+            let mut subscriptions = self.core.subscriptions.lock();
+            let answered = subscriptions.answered(packet_id, granted);
+            for packet in subscriptions.ask(self.core.max_packet_size) {
+                self.core.outbox.control(Control::Subscribe(packet));
+            }
+            answered
+        };
+        let shortfalls = answered.ok_or_else(|| Cause::Protocol {
+            message: "a SUBACK without a code for each filter".to_owned(),
+        })?;
+        // Told without the lock: a logger is foreign code.
+        for shortfall in shortfalls {
+            match shortfall {
+                Shortfall::Refused(filter) => self.refused(filter),
+                Shortfall::Lowered(lowered) => self.lowered(lowered),
+            }
+        }
+        {
+            // Last: whoever waits for the answers finds the refusals told.
+            let subscriptions = self.core.subscriptions.lock();
+            let all_answered = subscriptions.all_answered();
+            self.answered |= all_answered;
+            self.core.status.set_subscribed(all_answered);
+        }
+        if self.ending.is_some() {
+            self.core.stop();
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, filter: String) {
+        let about = About {
+            what: what::REFUSED,
+            place: &filter,
+            text: "",
+        };
+        let name = &self.core.name;
+        self.core.log.warn(
+            &about,
+            format_args!("client {name}: the broker refused {filter:?}"),
+        );
+        self.core.counters.refused_subscriptions.increment();
+        self.core.status.refused_subscription(filter.clone());
+        if self.on_refused_subscription == RefusedSubscription::EndClient {
+            self.ending = Some(Outcome::SubscriptionRefused { filter });
+        }
+    }
+
+    fn lowered(&mut self, lowered: LoweredSubscription) {
+        let LoweredSubscription {
+            filter,
+            asked,
+            granted,
+        } = lowered.clone();
+        let about = About {
+            what: what::LOWERED,
+            place: &filter,
+            text: "",
+        };
+        self.core.log.warn(
+            &about,
+            format_args!(
+                "client {}: the broker lowered {filter:?}: asked for QoS {}, granted QoS {}",
+                self.core.name,
+                u8::from(asked),
+                u8::from(granted)
+            ),
+        );
+        self.core.counters.lowered_subscriptions.increment();
+        self.core.status.lowered_subscription(lowered);
+        if self.core.on_lowered == OnLowered::EndClient {
+            self.ending = Some(Outcome::SubscriptionLowered {
+                filter,
+                asked,
+                granted,
+            });
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! How a pub function is called: only while its client is connected, and its failures counted.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    client::{handle::Client, spec::PubFunction},
+    inbox::handler::{FailureSink, OnFailure, pause_before},
+    observe::{
+        outcome::{Failure, FailureKind},
+        refusals,
+    },
+    schedule::{Task, Tick},
+    supervise::{
+        log,
+        panic::{Failed, call},
+    },
+};
+
+/// One pub function of one client, with everything that its calls need.
+pub(crate) struct Caller {
+    /// The client's place in the fleet.
+    pub(crate) index: usize,
+    pub(crate) client: Client,
+    pub(crate) function: Box<dyn PubFunction>,
+    pub(crate) on_failure: OnFailure,
+    pub(crate) failed: FailureSink,
+}
+
+impl Caller {
+    /// The task for the schedule. Copy `i` of `n` has its phase at `i / n` of the interval.
+    pub(crate) fn task(mut self, interval: Duration, (i, n): (usize, usize)) -> Task {
+        let counters = Arc::clone(&self.client.core().counters);
+        let fraction = i as f64 / n.max(1) as f64;
+        Task {
+            interval,
+            phase: interval.mul_f64(fraction),
+            call: Box::new(move || self.tick(interval)),
+            missed: Box::new(move |n| counters.missed_ticks.add(n)),
+        }
+    }
+
+    fn tick(&mut self, interval: Duration) -> Tick {
+        let begun = Instant::now();
+        let core = Arc::clone(self.client.core());
+        if !core.status.is_connected() {
+            return match core.status.is_ended() {
+                true => Tick::Ended,
+                false => Tick::NotConnected,
+            };
+        }
+        if core.intake.is_closed() {
+            return Tick::Ended;
+        }
+        let repetitions = match self.on_failure {
+            OnFailure::Retry(times) => times,
+            _ => 0,
+        };
+        let mut repetition = 0;
+        while let Err(failure) = self.call() {
+            (self.failed)(self.index, failure);
+            if repetition == repetitions {
+                break;
+            }
+            repetition += 1;
+            let pause = pause_before(repetition);
+            // The next call is due before the pause is over, or there will be none.
+            if begun.elapsed() + pause >= interval || core.intake.pause(pause) {
+                break;
+            }
+        }
+        Tick::Called
+    }
+
+    fn call(&mut self) -> Result<(), Failure> {
+        let core = Arc::clone(self.client.core());
+        core.counters.ticks.increment();
+        let (function, client) = (&mut self.function, &self.client);
+        let (called, was_refused) = refusals::watched(|| call(|| function(client)));
+        let Err(Failed { text, panicked }) = called else {
+            return Ok(());
+        };
+        // As long as its own client goes on, it is called again, and its errors count.
+        if was_refused && !panicked && core.intake.is_closed() {
+            log::debug!("left at the stop: {text}");
+            return Ok(());
+        }
+        let failure = Failure {
+            kind: FailureKind::PubFunction,
+            client: Arc::clone(&core.name),
+            topic: None,
+            message: text,
+            panicked,
+        };
+        match panicked {
+            true => {
+                core.counters.pub_panics.increment();
+                core.log.error(&failure.about(), format_args!("{failure}"));
+            }
+            false => {
+                core.counters.pub_errors.increment();
+                core.log.warn(&failure.about(), format_args!("{failure}"));
+            }
+        }
+        Err(failure)
+    }
+}
