@@ -355,12 +355,13 @@ pub use inbox::{
 };
 pub use observe::{
     cause::{Cause, Refusal},
+    changes::{StateChange, StateChanges},
     counters::Stats,
+    failure::{Failure, FailureKind},
     lateness::Lateness,
     ledger::Ledger,
-    outcome::{Failure, FailureKind, Outcome},
     report::{ClientProblem, ClientReport, GivenUp, LoweredSubscription, Report},
-    state::{ClientState, StateChange, StateChanges},
+    state::{ClientState, Outcome},
     wait::{StateAtTimeout, WaitError},
 };
 pub use outbox::{
@@ -369,7 +370,8 @@ pub use outbox::{
 };
 pub use session::filter::topic_matches;
 pub use spec::{
-    broker::{Broker, BrokerError},
+    broker::Broker,
+    broker_error::BrokerError,
     outbox::{Offline, OnLowered, OutboxOverflow, RefusedSubscription, Replay},
     qos::{InvalidQoS, QoS},
     retry::Retry,

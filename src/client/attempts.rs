@@ -5,62 +5,18 @@
 //! what is about to be sent, and, after DISCONNECT, the broker's closing of the connection for 100 ms at
 //! most.
 
-use std::{
-    ops::RangeInclusive,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
+use crate::client::client_loop::{After, ClientLoop};
 use crate::{
-    client::{brokers::Brokers, member::Member, outage::Outage},
-    engine::Engine,
-    inbox::dispatch::Dispatch,
-    observe::{cause::Cause, outcome::Outcome, state::ClientState},
-    outbox::{
-        brief_wait::BriefWaits, entry::Progress, send_batch::SendBatch, suspicion::ConnectionEnd,
+    observe::{
+        cause::Cause,
+        state::{ClientState, Outcome},
     },
-    session::packet::Outgoing,
-    spec::{
-        outbox::RefusedSubscription,
-        retry::{Attempts, Next},
-    },
-    supervise::{pace::Pacer, stop::deadline_after},
+    outbox::suspicion::ConnectionEnd,
+    spec::retry::Next,
+    supervise::stop::deadline_after,
 };
-
-/// Everything a network thread has.
-pub(crate) struct ClientLoop {
-    pub(crate) core: Arc<Member>,
-    pub(crate) engine: Box<dyn Engine>,
-    pub(crate) dispatch: Dispatch,
-    pub(crate) pacer: Option<Arc<Pacer>>,
-    pub(crate) brokers: Brokers,
-    pub(crate) attempts: Attempts,
-    /// What was seen and the outbox does not know yet: told in one go for each wake-up.
-    pub(crate) progress: Vec<Progress>,
-    /// What was taken from the outbox and is not sent.
-    pub(crate) batch: SendBatch,
-    /// What each connection begins with, if there is one.
-    pub(crate) birth: Option<Outgoing>,
-    pub(crate) on_refused_subscription: RefusedSubscription,
-    pub(crate) brief_waits: BriefWaits,
-    /// How the client ends, once it has been decided on a live connection.
-    pub(crate) ending: Option<Outcome>,
-    /// Told once, at the first CONNACK: where the schedules of pub functions begin.
-    pub(crate) on_first_connect: Option<Box<dyn FnOnce() + Send>>,
-    /// Whether the subscriptions that this connection began with have all been answered. Later
-    /// ones don't matter: they can't make a stable connection unstable.
-    pub(crate) answered: bool,
-    /// The packet of the broker that the last connection ended on, by what was wrong with it.
-    pub(crate) ended_on: Option<Cause>,
-    pub(crate) outage: Option<Outage>,
-}
-
-/// What follows an attempt or a connection.
-pub(crate) enum After {
-    /// A pause of a random length between these, then the next attempt.
-    Pause(RangeInclusive<Duration>),
-    End(Outcome),
-}
 
 impl ClientLoop {
     /// Runs until the client has ended.

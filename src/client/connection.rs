@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     client::{
-        attempts::{After, ClientLoop},
+        client_loop::{After, ClientLoop},
         events::Flow,
     },
     engine::{CarriedSize, Event, Wait},
@@ -21,9 +21,6 @@ use crate::{
 
 /// The standard does not have SUBSCRIBE repeated, so that an unanswered one stays unanswered.
 const SUBACK_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What a SUBACK may have to wait behind for long.
-pub(super) const LARGE: usize = 64 * 1024;
 
 /// On a connection that always has something to read, an engine may take a few wake-ups until it sends
 /// what it carries.

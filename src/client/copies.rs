@@ -31,6 +31,18 @@ pub struct Copies {
     pub(crate) times: Option<usize>,
 }
 
+impl ClientSpec {
+    /// Makes this spec a template: `n` copies, with `{i}` from 0 to n-1 filled in, in every text of the spec
+    /// and in the filters of its handlers. The name needs it, or the copies would share one. [`Copies::shard`]
+    /// divides them among machines; more than 1,000,000 on one of them are refused at the start.
+    pub fn times(self, n: usize) -> Copies {
+        Copies {
+            spec: self,
+            times: Some(n),
+        }
+    }
+}
+
 impl Copies {
     /// Leaves the part of machine `k` of `of` machines, counted from 0, that run the copies between
     /// them. `{i}` counts over all machines, so that names and client ids differ everywhere, and each

@@ -1,11 +1,10 @@
 //! What follows from each event of a connection.
 
 use crate::{
-    client::{attempts::ClientLoop, connection::LARGE},
+    client::client_loop::ClientLoop,
     engine::{Carried, Event},
     observe::{
-        cause::Cause, log_lines::what, outcome::Outcome, report::LoweredSubscription,
-        thinning::About,
+        cause::Cause, log_lines::what, report::LoweredSubscription, state::Outcome, thinning::About,
     },
     outbox::entry::Progress,
     session::{packet::Control, subscriptions::Shortfall},
@@ -14,6 +13,9 @@ use crate::{
         qos::QoS,
     },
 };
+
+/// What a SUBACK may have to wait behind for long.
+const LARGE: usize = 64 * 1024;
 
 /// How a connection goes on after an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

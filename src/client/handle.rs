@@ -17,10 +17,10 @@ use crate::{
     observe::{
         cause::Cause,
         counters::Stats,
+        failure::Failure,
         ledger::Ledger,
-        outcome::{Failure, Outcome},
         refusals,
-        state::ClientState,
+        state::{ClientState, Outcome},
         wait::WaitError,
     },
     outbox::{
@@ -336,7 +336,7 @@ impl Client {
     /// [`NextConnection::wait_connected`] and [`NextConnection::wait_subscribed`] can wait for a
     /// newer one. To be called before whatever ends the current one.
     pub fn next_connection(&self) -> NextConnection {
-        NextConnection::new(self.clone())
+        NextConnection::new(Arc::clone(self.core()))
     }
 
     /// Waits until the client is not connected. One that never was or has ended is not.

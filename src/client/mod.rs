@@ -2,6 +2,7 @@
 
 pub(crate) mod attempts;
 pub(crate) mod brokers;
+pub(crate) mod client_loop;
 pub(crate) mod clients;
 pub(crate) mod connection;
 pub(crate) mod copies;

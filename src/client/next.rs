@@ -1,12 +1,12 @@
 //! Waits for a connection that is newer than the one there is.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{client::handle::Client, observe::wait::WaitError, supervise::stop::time_left};
+use crate::{client::member::Member, observe::wait::WaitError, supervise::stop::time_left};
 
-/// A client's next connection: a mark that [`Client::next_connection`] sets, to wait from.
+/// A client's next connection: a mark that [`Client::next_connection`](crate::Client::next_connection) sets, to wait from.
 ///
-/// [`Client::wait_connected`] answers for the connection that the client believes in. When the
+/// [`Client::wait_connected`](crate::Client::wait_connected) answers for the connection that the client believes in. When the
 /// broker has just gone away the client may not know it yet, and then the answer comes from the
 /// old connection. Set the mark before whatever ends it:
 ///
@@ -34,15 +34,15 @@ use crate::{client::handle::Client, observe::wait::WaitError, supervise::stop::t
 /// ```
 #[derive(Clone)]
 pub struct NextConnection {
-    client: Client,
+    member: Arc<Member>,
     /// How many connections there had been.
     after: u64,
 }
 
 impl NextConnection {
-    pub(crate) fn new(client: Client) -> Self {
-        let after = client.core().status.connections();
-        Self { client, after }
+    pub(crate) fn new(member: Arc<Member>) -> Self {
+        let after = member.status.connections();
+        Self { member, after }
     }
 
     /// Waits until the client is connected by a connection that began after the mark. Returns at
@@ -52,7 +52,7 @@ impl NextConnection {
     ///
     /// The time was over, or the client has ended and never will be.
     pub fn wait_connected(&self, timeout: Duration) -> Result<(), WaitError> {
-        let status = &self.client.core().status;
+        let status = &self.member.status;
         status.wait_connected_after(self.after, timeout)
     }
 
@@ -63,7 +63,7 @@ impl NextConnection {
     ///
     /// The time was over, or the client has ended and never will be.
     pub fn wait_subscribed(&self, timeout: Duration) -> Result<(), WaitError> {
-        let status = &self.client.core().status;
+        let status = &self.member.status;
         status.wait_subscribed_after(self.after, timeout)
     }
 }
@@ -71,7 +71,7 @@ impl NextConnection {
 impl fmt::Debug for NextConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NextConnection")
-            .field("client", &self.client.name())
+            .field("client", &self.member.name)
             .field("after", &self.after)
             .finish()
     }

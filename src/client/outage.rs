@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use crate::client::client_loop::Outage;
 use crate::{
-    client::attempts::ClientLoop,
+    client::client_loop::ClientLoop,
     observe::{
         cause::{Cause, OfAttempt},
         log_lines::what,
@@ -12,13 +13,6 @@ use crate::{
     },
     supervise::log,
 };
-
-/// An outage whose end is not in the log yet.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Outage {
-    since: Instant,
-    failed_attempts: u32,
-}
 
 impl ClientLoop {
     /// The one line of a loss: also of one that is a failed attempt, because the connection was

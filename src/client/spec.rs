@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    client::{clients::Clients, copies::Copies, handle::Client},
+    client::{clients::Clients, handle::Client},
     inbox::{handler::HandlerResult, message::Message},
     spec::{
         broker::Broker,
@@ -409,16 +409,6 @@ impl ClientSpec {
     ) -> Self {
         self.handlers.push((filter.into(), Arc::new(handler)));
         self
-    }
-
-    /// Makes this spec a template: `n` copies, with `{i}` from 0 to n-1 filled in, in every text of the spec
-    /// and in the filters of its handlers. The name needs it, or the copies would share one. [`Copies::shard`]
-    /// divides them among machines; more than 1,000,000 on one of them are refused at the start.
-    pub fn times(self, n: usize) -> Copies {
-        Copies {
-            spec: self,
-            times: Some(n),
-        }
     }
 
     /// The client's name.

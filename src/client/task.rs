@@ -5,10 +5,14 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::{
-    client::{attempts::ClientLoop, brokers::Brokers, member::Member},
+    client::{brokers::Brokers, client_loop::ClientLoop, member::Member},
     engine::{Engine, iter::IterEngine},
     inbox::dispatch::Dispatch,
-    observe::{log_lines::what, outcome::Outcome, state::ClientState, thinning::About},
+    observe::{
+        log_lines::what,
+        state::{ClientState, Outcome},
+        thinning::About,
+    },
     outbox::{brief_wait::BriefWaits, send_batch::SendBatch},
     session::packet::Outgoing,
     spec::{retry::Attempts, settings::Settings},

@@ -1,7 +1,7 @@
 //! What the end of a connection says of the packet that it ended on: ours or the broker's.
 
 use crate::{
-    client::attempts::ClientLoop,
+    client::client_loop::ClientLoop,
     observe::cause::Cause,
     outbox::suspicion::{ClosedOn, Verdict},
     supervise::log,

@@ -15,7 +15,7 @@ use crate::{
         message::Message,
         worker::StateCallback,
     },
-    observe::{outcome::Failure, report::Report, state::StateChange},
+    observe::{changes::StateChange, failure::Failure, report::Report},
     supervise::signal::{self, OnSignal},
 };
 

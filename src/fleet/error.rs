@@ -8,7 +8,7 @@ use crate::{
     client::{clients::UnknownClient, error::SubscribeError},
     observe::wait::WaitError,
     outbox::{error::PublishError, receipt::ReceiptError},
-    spec::{broker::BrokerError, tls::TlsError, topic::TopicError},
+    spec::{broker_error::BrokerError, tls::TlsError, topic::TopicError},
     supervise::{limits::Resource, signal::SignalError},
 };
 

@@ -18,10 +18,10 @@ use crate::{
     },
     inbox::{message::Message, pull::Messages},
     observe::{
+        changes::{Announced, StateChanges},
         counters::Stats,
         lateness::Lateness,
         report::Report,
-        state::{Announced, StateChanges},
         wait::WaitError,
     },
     supervise::{

@@ -12,7 +12,7 @@ use crate::{
         handler::{FailureSink, OnFailure},
         worker::StateCallback,
     },
-    observe::state::Announced,
+    observe::changes::Announced,
     schedule::{Publisher, Task, caller},
 };
 

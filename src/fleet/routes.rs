@@ -14,9 +14,9 @@ use crate::{
         worker::StateCallback,
     },
     observe::{
+        changes::StateChange,
+        failure::{Failure, FailureKind},
         log_lines::FleetLog,
-        outcome::{Failure, FailureKind},
-        state::StateChange,
     },
     supervise::panic::caught,
 };

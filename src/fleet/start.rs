@@ -28,8 +28,8 @@ use crate::{
         worker::{Busy, StateCallback, Worker},
     },
     observe::{
+        changes::{Announced, Announcer},
         log_lines::FleetLog,
-        state::{Announced, Announcer},
         status::Status,
     },
     session::ack_order::Release,

@@ -20,9 +20,8 @@ use crate::{
     observe::{
         lateness::LatenessMeter,
         log_lines::FleetLog,
-        outcome::Outcome,
         report::{ClientReport, Report},
-        state::ClientState,
+        state::{ClientState, Outcome},
     },
     spec::outbox::OnLowered,
     supervise::{

@@ -5,7 +5,7 @@ use std::{error::Error, mem, sync::Arc, time::Duration};
 use crate::{
     inbox::{message::Message, source::Source},
     observe::{
-        outcome::{Failure, FailureKind},
+        failure::{Failure, FailureKind},
         refusals,
     },
     session::filter::topic_matches,

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, never, select};
 
 use crate::{
     inbox::{handler::Handling, lane::LaneBatch, message::Message},
-    observe::state::{Announced, StateChange},
+    observe::changes::{Announced, StateChange},
     spec::qos::QoS,
     supervise::{
         backoff::Backoff,

@@ -1,12 +1,13 @@
 //! What is known of a client and told: states, causes, outcomes, counters, log lines, the report.
 
 pub(crate) mod cause;
+pub(crate) mod changes;
 pub(crate) mod counters;
+pub(crate) mod failure;
 pub(crate) mod lateness;
 pub(crate) mod ledger;
 pub(crate) mod log_lines;
 pub(crate) mod losses;
-pub(crate) mod outcome;
 pub(crate) mod refusals;
 pub(crate) mod report;
 pub(crate) mod state;

@@ -1,18 +1,13 @@
-//! What a client is doing, and the announcement that it does something else now.
+//! What a client is doing, and how it ended.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::fmt;
 
-use crossbeam_channel::{
-    Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded,
-};
-
-use crate::observe::{
-    cause::{Cause, OfAttempt},
-    outcome::Outcome,
+use crate::{
+    observe::{
+        cause::{Cause, OfAttempt, Refusal, to_be_let_in},
+        failure::Failure,
+    },
+    spec::qos::QoS,
 };
 
 /// What a client is doing.
@@ -100,150 +95,115 @@ impl fmt::Display for Numbered {
     }
 }
 
-/// One change of one client's state.
+/// How a client ended.
 ///
 /// ```
-/// use mqtt_fleet::StateChange;
+/// use mqtt_fleet::Outcome;
 ///
-/// fn line(change: &StateChange) -> String {
-///     format!("{} ({}): {}", change.client(), change.broker(), change.state())
+/// fn alarm(outcome: &Outcome) -> Option<String> {
+///     match outcome {
+///         Outcome::Stopped => None,
+///         Outcome::RetriesExhausted { attempts, last_error } => {
+///             Some(format!("gave up after {attempts} attempts: {last_error}"))
+///         }
+///         other => Some(other.to_string()),
+///     }
 /// }
+/// assert_eq!(alarm(&Outcome::Stopped), None);
 /// ```
-#[derive(Debug, Clone)]
-pub struct StateChange {
-    pub(crate) client: Arc<str>,
-    pub(crate) broker: Arc<str>,
-    pub(crate) state: ClientState,
-    pub(crate) note: Option<Cause>,
-    pub(crate) at: Instant,
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It was stopped, by whoever may do so.
+    Stopped,
+    /// Every attempt of one outage failed.
+    RetriesExhausted {
+        /// How many attempts were made.
+        attempts: u32,
+        /// Why the last one failed.
+        last_error: Cause,
+    },
+    /// The broker refused for good: no further attempt was made.
+    Refused {
+        /// The return code of the CONNACK.
+        code: Refusal,
+    },
+    /// The peer does not speak MQTT: no further attempt was made.
+    NotMqtt {
+        /// What it answered.
+        last_error: Cause,
+    },
+    /// A certificate was not accepted, on this or on that side: no further attempt was made.
+    Certificate {
+        /// Which one, and why.
+        last_error: Cause,
+    },
+    /// The broker refused a subscription, and the spec says that this ends the client.
+    SubscriptionRefused {
+        /// The filter that was refused.
+        filter: String,
+    },
+    /// The broker granted a subscription with a lower quality of service than asked for, and the
+    /// spec says that this ends the client.
+    SubscriptionLowered {
+        /// The filter.
+        filter: String,
+        /// What was asked for.
+        asked: QoS,
+        /// What was granted.
+        granted: QoS,
+    },
+    /// A handler or pub function failed, and the policy was to stop for it.
+    Failed {
+        /// What failed.
+        failure: Failure,
+    },
+    /// The client's own thread panicked: a defect of this crate or of rumqttc.
+    Panicked {
+        /// The panic's text.
+        message: String,
+    },
+    /// It did not end by the deadline. It makes no further attempt and ends by itself, at the
+    /// latest when its connect timeout has passed, or its name look-up or the credentials function
+    /// has returned.
+    Abandoned {
+        /// What it was doing.
+        state: Box<ClientState>,
+    },
 }
 
-impl StateChange {
-    /// The client's name.
-    pub fn client(&self) -> &str {
-        &self.client
-    }
-
-    /// The broker it is about, as [`Client::broker`](crate::Client::broker) writes it.
-    pub fn broker(&self) -> &str {
-        &self.broker
-    }
-
-    /// What it does from now on.
-    pub fn state(&self) -> &ClientState {
-        &self.state
-    }
-
-    /// Why a connection was lost, an attempt failed, or all of them did. A refused or lowered
-    /// subscription is announced as a change that leaves the client connected and has
-    /// [`Cause::SubscriptionRefused`] or [`Cause::SubscriptionLowered`] here.
-    pub fn cause(&self) -> Option<&Cause> {
-        match &self.state {
-            ClientState::Lost { cause } | ClientState::AttemptFailed { cause, .. } => Some(cause),
-            ClientState::Ended {
-                outcome:
-                    Outcome::RetriesExhausted { last_error, .. }
-                    | Outcome::NotMqtt { last_error }
-                    | Outcome::Certificate { last_error },
-            } => Some(last_error),
-            _ => self.note.as_ref(),
-        }
-    }
-
-    /// When it happened.
-    pub fn at(&self) -> Instant {
-        self.at
-    }
-}
-
-/// The state changes of all clients, from the start of the fleet on.
-///
-/// A stream that nobody reads keeps the newest changes (64 and 16 for each client) and forgets
-/// the oldest. It ends ("disconnected") when every client has ended. Clones share it: each change
-/// goes to one of them.
-///
-/// ```
-/// use mqtt_fleet::{ClientSpec, ClientState, Fleet, StateChanges};
-///
-/// fn wait_for_the_end_of_any(states: &StateChanges) -> Option<String> {
-///     let change = states.iter().find(|change| change.state().is_ended())?;
-///     Some(change.client().to_owned())
-/// }
-/// ```
-#[derive(Debug, Clone)]
-pub struct StateChanges(Receiver<Announced>);
-
-impl StateChanges {
-    pub(crate) fn new(changes: Receiver<Announced>) -> Self {
-        Self(changes)
-    }
-
-    /// Waits for a change.
-    ///
-    /// # Errors
-    ///
-    /// When every client has ended and all changes were taken.
-    pub fn recv(&self) -> Result<StateChange, RecvError> {
-        self.0.recv().map(|change| *change)
-    }
-
-    /// Takes a change if one is there. Never waits.
-    ///
-    /// # Errors
-    ///
-    /// `Empty` now, or `Disconnected` for ever.
-    pub fn try_recv(&self) -> Result<StateChange, TryRecvError> {
-        self.0.try_recv().map(|change| *change)
-    }
-
-    /// Waits for a change, at most this long.
-    ///
-    /// # Errors
-    ///
-    /// `Timeout`, or `Disconnected` for ever.
-    pub fn recv_timeout(&self, timeout: Duration) -> Result<StateChange, RecvTimeoutError> {
-        self.0.recv_timeout(timeout).map(|change| *change)
-    }
-
-    /// Waits for one change after the other, until every client has ended.
-    pub fn iter(&self) -> impl Iterator<Item = StateChange> + '_ {
-        self.0.iter().map(|change| *change)
-    }
-}
-
-/// What goes through the channels: boxed, because a channel has all its room from the start, and most of it is
-/// never used.
-pub(crate) type Announced = Box<StateChange>;
-
-/// The sending side of state changes: bounded, and it never waits. A listener that falls behind
-/// loses the oldest changes, not the newest: the newest tell what is true now.
-#[derive(Debug, Clone)]
-pub(crate) struct Announcer {
-    listeners: Vec<(Sender<Announced>, Receiver<Announced>)>,
-}
-
-impl Announcer {
-    /// One listener for each of `n`, with room for what this many clients can do in a moment.
-    pub(crate) fn new(n: usize, clients: usize) -> Self {
-        let capacity = 64 + 16 * clients;
-        Self {
-            listeners: (0..n).map(|_| bounded(capacity)).collect(),
-        }
-    }
-
-    /// The receiving side of listener `n`.
-    pub(crate) fn listener(&self, n: usize) -> Option<Receiver<Announced>> {
-        self.listeners.get(n).map(|(_, receiver)| receiver.clone())
-    }
-
-    pub(crate) fn announce(&self, change: &StateChange) {
-        for (sender, oldest) in &self.listeners {
-            let mut change = Box::new(change.clone());
-            while let Err(TrySendError::Full(returned)) = sender.try_send(change) {
-                // Emptied meanwhile by the listener is as good: there is room then.
-                let _ = oldest.try_recv();
-                change = returned;
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("stopped"),
+            Self::RetriesExhausted {
+                attempts,
+                last_error,
+            } => {
+                let plural = if *attempts == 1 { "" } else { "s" };
+                let last_error = OfAttempt(last_error);
+                write!(f, "gave up after {attempts} attempt{plural}: {last_error}")
             }
+            Self::Refused { code } => write!(f, "refused: {code}{}", to_be_let_in(*code)),
+            Self::NotMqtt { last_error } | Self::Certificate { last_error } => last_error.fmt(f),
+            Self::SubscriptionRefused { filter } => {
+                write!(f, "the broker refused the subscription to {filter}")
+            }
+            Self::SubscriptionLowered {
+                filter,
+                asked,
+                granted,
+            } => {
+                let (asked, granted) = (u8::from(*asked), u8::from(*granted));
+                write!(
+                    f,
+                    "the broker lowered the subscription to {filter}: asked for QoS {asked}, \
+                     granted QoS {granted}"
+                )
+            }
+            Self::Failed { failure } => write!(f, "stopped because {failure}"),
+            Self::Panicked { message } => write!(f, "panicked: {message}"),
+            Self::Abandoned { state } => write!(f, "abandoned while {state}"),
         }
     }
 }

@@ -13,10 +13,11 @@ use parking_lot::{Condvar, Mutex};
 use crate::{
     observe::{
         cause::Cause,
+        changes::{Announcer, StateChange},
+        failure::Failure,
         losses::Losses,
-        outcome::{Failure, Outcome},
         report::{GivenUp, LoweredSubscription},
-        state::{Announcer, ClientState, StateChange},
+        state::{ClientState, Outcome},
         wait::{StateAtTimeout, WaitError},
     },
     supervise::stop::deadline_after,

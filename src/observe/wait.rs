@@ -5,8 +5,7 @@ use std::{fmt, ops::Deref, time::Duration};
 use crate::{
     observe::{
         cause::{Cause, OfAttempt},
-        outcome::Outcome,
-        state::ClientState,
+        state::{ClientState, Outcome},
     },
     spec::readable::Rounded,
 };

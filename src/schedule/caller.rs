@@ -9,7 +9,7 @@ use crate::{
     client::{handle::Client, spec::PubFunction},
     inbox::handler::{FailureSink, OnFailure, pause_before},
     observe::{
-        outcome::{Failure, FailureKind},
+        failure::{Failure, FailureKind},
         refusals,
     },
     schedule::{Task, Tick},

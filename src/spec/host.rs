@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::spec::broker::BrokerError;
+use crate::spec::broker_error::BrokerError;
 
 /// The longest name that DNS can carry, in bytes, and the longest of its labels.
 const LONGEST_NAME: usize = 253;

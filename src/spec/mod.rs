@@ -5,6 +5,7 @@
 
 pub(crate) mod address;
 pub(crate) mod broker;
+pub(crate) mod broker_error;
 pub(crate) mod credentials;
 #[cfg(feature = "serde")]
 pub(crate) mod form;

@@ -10,7 +10,7 @@ use fluent_uri::{
 
 use crate::spec::{
     address::{Address, Scheme, with_port},
-    broker::BrokerError,
+    broker_error::BrokerError,
     credentials::Credentials,
     host,
     readable::may_be_secret,

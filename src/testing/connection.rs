@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
 
-use super::packet::Packet;
+use super::packet::{Packet, WillMessage};
 use super::record::wait_until;
 
 /// A write to a client that does not read looks at the gate this often. Nothing else could end it:
@@ -249,5 +249,24 @@ pub(super) fn finish(conns: &[Arc<Conn>]) {
         }
         drop(gate);
         conn.close(How::Fin);
+    }
+}
+
+/// A connected client.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) conn: Arc<Conn>,
+    pub(super) will: Option<WillMessage>,
+    /// Acknowledgements that a test holds back.
+    pub(super) held: Vec<Packet>,
+}
+
+impl Link {
+    pub(super) fn new(conn: &Arc<Conn>, will: Option<WillMessage>) -> Self {
+        Self {
+            conn: conn.clone(),
+            will,
+            held: Vec::new(),
+        }
     }
 }

@@ -7,9 +7,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::connection::{Conn, Outgoing};
+use super::connection::{Conn, Link, Outgoing};
 use super::faults::Faults;
-use super::link::Link;
 use super::packet::{Packet, WillMessage};
 use super::router::{Message, Router};
 use super::session::Session;

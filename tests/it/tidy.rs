@@ -463,7 +463,7 @@ fn rumqttc_doors(path: &str, text: &str) -> Vec<Offense> {
 /// (c) Who may spawn threads, so that every thread is named, counted and joined. The unit tests of a
 /// room with a folder of tests may: a scope joins what it spawns.
 fn spawns(path: &str, text: &str) -> Vec<Offense> {
-    if SPAWNERS.contains(&path) || path.contains("/tests/") {
+    if SPAWNERS.contains(&path) || path.contains("/tests/") || path.ends_with("/tests.rs") {
         return Vec::new();
     }
     named_after(&code_of(text), "thread::")

@@ -1,6 +1,6 @@
 //! What can be wrong with a client at the end, and what of it costs the exit code.
 
-use crate::observe::{outcome::Outcome, report::ClientReport};
+use crate::observe::{report::client::ClientReport, state::Outcome};
 
 /// What went wrong with a client. A client with at least one of these is listed in the report as
 /// one that had problems.
@@ -202,6 +202,18 @@ impl ClientProblem {
             }
             Self::Unmatched => stats.unmatched > 0,
         }
+    }
+}
+
+impl ClientReport {
+    /// What went wrong with it, most serious first. None of a client that did all it should.
+    pub fn problems(&self) -> impl Iterator<Item = ClientProblem> + '_ {
+        let all = ALL.into_iter();
+        all.filter(|problem| problem.is_of(self))
+    }
+
+    pub(super) fn has_problems(&self) -> bool {
+        self.problems().next().is_some()
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt::{self, Write};
 use crate::observe::{
     counters::Stats,
     ledger::{Ledger, Unpromised},
-    outcome::Outcome,
     report::{ClientProblem, ClientReport, Report, problem},
+    state::Outcome,
 };
 
 /// Of more clients than this only those with problems have a row of their own, and at most this

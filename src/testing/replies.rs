@@ -1,31 +1,12 @@
-//! A connected client, and how answers leave for it: at once, held back, or late.
+//! How packets leave for a client: at once, held back, or late.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::connection::{Conn, Outgoing};
 use super::faults::PingReply;
-use super::packet::{Packet, WillMessage};
+use super::packet::Packet;
 use super::state::State;
-
-/// A connected client.
-#[derive(Debug)]
-pub(super) struct Link {
-    pub(super) conn: Arc<Conn>,
-    pub(super) will: Option<WillMessage>,
-    /// Acknowledgements that a test holds back.
-    held: Vec<Packet>,
-}
-
-impl Link {
-    pub(super) fn new(conn: &Arc<Conn>, will: Option<WillMessage>) -> Self {
-        Self {
-            conn: conn.clone(),
-            will,
-            held: Vec::new(),
-        }
-    }
-}
 
 impl State {
     /// The connection that a client is connected with, else one on which its CONNECT is not
