@@ -7,8 +7,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::client_loop::{After, ClientLoop};
 use crate::{
+    client::client_loop::{After, ClientLoop},
     observe::{
         cause::Cause,
         state::{ClientState, Outcome},

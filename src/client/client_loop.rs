@@ -1,5 +1,11 @@
 //! What a client's network thread has, and what its loop decides on.
 
+use std::{
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
 use crate::{
     client::{brokers::Brokers, member::Member},
     engine::Engine,
@@ -9,11 +15,6 @@ use crate::{
     session::packet::Outgoing,
     spec::{outbox::RefusedSubscription, retry::Attempts},
     supervise::pace::Pacer,
-};
-use std::{
-    ops::RangeInclusive,
-    sync::Arc,
-    time::{Duration, Instant},
 };
 
 /// Everything a network thread has.

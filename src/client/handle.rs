@@ -8,10 +8,10 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::client::member::Member;
 use crate::{
     client::{
         error::{SubscribeError, SubscribeErrorKind},
+        member::Member,
         next::NextConnection,
     },
     observe::{

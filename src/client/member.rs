@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
+
 use crate::{
     observe::{
         counters::Counters,
@@ -19,7 +21,6 @@ use crate::{
         thread::Thread,
     },
 };
-use parking_lot::Mutex;
 
 /// For a thread that only waits.
 const TIMER_STACK: usize = 128 * 1024;

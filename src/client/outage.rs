@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
-use crate::client::client_loop::Outage;
 use crate::{
-    client::client_loop::ClientLoop,
+    client::client_loop::{ClientLoop, Outage},
     observe::{
         cause::{Cause, OfAttempt},
         log_lines::what,

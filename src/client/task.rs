@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::{
     client::{brokers::Brokers, client_loop::ClientLoop, member::Member},
-    engine::{Engine, iter::IterEngine},
+    engine::{Engine, iter::state::IterEngine},
     inbox::dispatch::Dispatch,
     observe::{
         log_lines::what,

@@ -4,8 +4,11 @@ use std::{fmt, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
-use crate::session::packet::Publication;
-use crate::{inbox::source::Source, session::ack_order::Ticket, spec::qos::QoS};
+use crate::{
+    inbox::source::Source,
+    session::{ack_order::Ticket, packet::Publication},
+    spec::qos::QoS,
+};
 
 /// A message that a client received.
 ///

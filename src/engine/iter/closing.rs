@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rumqttc::{Publish, Request};
 
-use crate::engine::{Event, iter::IterEngine};
+use crate::engine::{Event, iter::state::IterEngine};
 
 /// How long a broker may take to close the connection after DISCONNECT.
 const MOST_LINGERING: Duration = Duration::from_millis(100);
@@ -36,7 +36,7 @@ impl IterEngine {
 
     /// Closes the socket. Says whether a publish was still in rumqttc's channel. Whatever else it gives back is
     /// in the outbox as well.
-    pub(super) fn hang_up(&mut self) -> bool {
+    pub(super) fn close_socket(&mut self) -> bool {
         self.context.connected = false;
         self.has_answered = false;
         self.unflushed_bytes = 0;

@@ -5,14 +5,17 @@
 //! rumqttc does wrong for us is put right here: see `docs/ARCHITECTURE.md`, "What rumqttc is
 //! kept from".
 
+mod budget;
 mod cause;
 mod closing;
 mod convert;
+mod events;
 mod line;
 mod packet_ids;
 mod read;
 mod releases;
 mod send;
+pub(crate) mod state;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
@@ -23,19 +26,18 @@ mod websocket;
 
 use std::{collections::VecDeque, time::Duration};
 
-use rumqttc::{ConnectionError, Packet, StateError, SubscribeReasonCode};
+use rumqttc::Packet;
 
 use crate::{
     engine::{
-        Carried, Engine, Event, Wait,
+        Engine, Event, Wait,
         iter::{
+            budget::{Budget, ROOM},
             cause::Context,
-            convert::{network_options, options, qos_in, received},
+            convert::{network_options, options},
             line::Line,
             packet_ids::FIRST_IDS,
-            read::Budget,
-            send::ROOM,
-            wait::Behind,
+            state::IterEngine,
             waker::RequestWaker,
         },
     },
@@ -56,34 +58,6 @@ const CHANNEL_CAPACITY: usize = 2;
 /// With a higher limit on packets a client always waits with a timer. Without one, a packet that finds it
 /// parked is timed by what a slow line needs for the limit.
 const MOST_WITHOUT_TIMER: usize = 512 * 1024;
-
-/// One client's rumqttc.
-pub(crate) struct IterEngine {
-    connection: rumqttc::Connection,
-    settings: Settings,
-    /// For the brokers that are spoken to over TLS.
-    tls: Option<TlsConfig>,
-    /// Where the current attempt or connection goes.
-    target: Option<(Address, Target)>,
-    /// What errors are read with.
-    context: Context,
-    /// How many packet identifiers rumqttc has.
-    ids: u16,
-    /// The next one that it would give.
-    next_id: u16,
-    /// What was given to the encoder since the last flush that was done.
-    unflushed_bytes: usize,
-    /// rumqttc has answered a packet, and the answer is not flushed.
-    has_answered: bool,
-    /// What was read since answers were last flushed.
-    budget: Budget,
-    /// Whether bytes come, and whether the broker answers pings.
-    line: Line,
-    /// A large message may come: a client that has sent one, or whose limit is high.
-    expects_large: bool,
-    /// A flush is not done: the system takes no more bytes for now.
-    behind: Option<Behind>,
-}
 
 impl IterEngine {
     /// Builds rumqttc's client: three descriptors and no connection yet.
@@ -170,124 +144,6 @@ impl IterEngine {
         self.expect_releases();
         Ok(session_present)
     }
-
-    fn failed(&mut self, error: ConnectionError) -> Cause {
-        self.forget_refused(&error);
-        self.context.cause(error)
-    }
-
-    /// rumqttc queues the event of a packet before it looks at the packet: one that it then refuses
-    /// has no effect. A PUBCOMP for a message of QoS 1 does not acknowledge it.
-    fn forget_refused(&mut self, error: &ConnectionError) {
-        let events = &mut self.connection.eventloop.state.events;
-        let is_refused = match (error, events.back()) {
-            (
-                ConnectionError::MqttState(StateError::WrongPacket),
-                Some(rumqttc::Event::Incoming(_)),
-            ) => true,
-            (
-                ConnectionError::MqttState(StateError::Unsolicited(refused)),
-                Some(rumqttc::Event::Incoming(packet)),
-            ) => acknowledges(packet) == Some(*refused),
-            _ => false,
-        };
-        if is_refused {
-            events.pop_back();
-        }
-    }
-
-    /// The next event that rumqttc has queued. Taking it from its public queue spares one run of its runtime
-    /// for each.
-    fn pop_event(&mut self) -> Option<Event> {
-        loop {
-            let event = self.connection.eventloop.state.events.pop_front()?;
-            if let Some(event) = self.translate(event) {
-                return Some(event);
-            }
-        }
-    }
-
-    /// What an event of rumqttc's means, if anybody needs to know it.
-    fn translate(&mut self, event: rumqttc::Event) -> Option<Event> {
-        match event {
-            rumqttc::Event::Incoming(packet) => {
-                self.line.heard();
-                self.incoming(packet)
-            }
-            rumqttc::Event::Outgoing(outgoing) => self.outgoing(&outgoing),
-        }
-    }
-
-    fn incoming(&mut self, packet: Packet) -> Option<Event> {
-        Some(match packet {
-            Packet::Publish(publish) => Event::Received(received(publish)),
-            Packet::PubAck(ack) => Event::Acknowledged {
-                packet_id: ack.pkid,
-            },
-            Packet::PubComp(ack) => Event::Acknowledged {
-                packet_id: ack.pkid,
-            },
-            Packet::PubRec(ack) => Event::Released {
-                packet_id: ack.pkid,
-            },
-            Packet::PubRel(release) => {
-                self.expect_release(release.pkid);
-                Event::Completed {
-                    packet_id: release.pkid,
-                }
-            }
-            Packet::SubAck(ack) => Event::Subscribed {
-                packet_id: ack.pkid,
-                granted: ack
-                    .return_codes
-                    .iter()
-                    .map(|code| match code {
-                        SubscribeReasonCode::Success(qos) => Some(qos_in(*qos)),
-                        SubscribeReasonCode::Failure => None,
-                    })
-                    .collect(),
-            },
-            Packet::PingResp => Event::PingAnswered,
-            Packet::UnsubAck(ack) => Event::Unsubscribed {
-                packet_id: ack.pkid,
-            },
-            _ => return None,
-        })
-    }
-
-    /// What is sent by us goes past rumqttc's state. It tells only of its own pings and answers, and of what
-    /// came through its channel.
-    fn outgoing(&mut self, outgoing: &rumqttc::Outgoing) -> Option<Event> {
-        use rumqttc::Outgoing;
-        let carried = match outgoing {
-            Outgoing::PingReq => {
-                // Whether the answer is late is decided in `line.rs`: rumqttc does not see that bytes come.
-                self.connection.eventloop.state.await_pingresp = false;
-                self.line.pinged();
-                return None;
-            }
-            Outgoing::Publish(packet_id) => {
-                self.counted(*packet_id);
-                Carried::Other
-            }
-            Outgoing::Subscribe(packet_id) => {
-                self.counted(*packet_id);
-                Carried::Subscribe {
-                    packet_id: *packet_id,
-                }
-            }
-            Outgoing::Unsubscribe(packet_id) => {
-                self.counted(*packet_id);
-                Carried::Unsubscribe {
-                    packet_id: *packet_id,
-                }
-            }
-            Outgoing::PubAck(_) | Outgoing::PubRec(_) => Carried::Other,
-            Outgoing::Disconnect => Carried::Disconnect,
-            _ => return None,
-        };
-        Some(Event::WakeSent(carried))
-    }
 }
 
 impl Engine for IterEngine {
@@ -330,7 +186,7 @@ impl Engine for IterEngine {
     }
 
     fn try_read(&mut self) -> Result<Option<Event>, Cause> {
-        self.read_on()
+        self.read_next()
     }
 
     fn end_read(&mut self) -> Result<(), Cause> {
@@ -358,18 +214,7 @@ impl Engine for IterEngine {
     }
 
     fn close(&mut self) -> bool {
-        self.hang_up()
-    }
-}
-
-/// The identifier of what a packet acknowledges or completes.
-fn acknowledges(packet: &Packet) -> Option<u16> {
-    match packet {
-        Packet::PubAck(ack) => Some(ack.pkid),
-        Packet::PubRec(ack) => Some(ack.pkid),
-        Packet::PubRel(release) => Some(release.pkid),
-        Packet::PubComp(ack) => Some(ack.pkid),
-        _ => None,
+        self.close_socket()
     }
 }
 

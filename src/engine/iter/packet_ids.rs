@@ -6,8 +6,8 @@
 use std::mem;
 
 use crate::engine::iter::{
-    IterEngine,
     releases::{advance, expecting},
+    state::IterEngine,
 };
 
 /// rumqttc has 64 bytes for each identifier, and most clients need few: a table of 256 is 14 KiB larger.

@@ -1,7 +1,6 @@
 //! The road in: what has arrived, without a run of rumqttc's runtime for each packet.
 
 use std::{
-    future::Future,
     pin::pin,
     task::{Context as TaskContext, Poll, Waker},
 };
@@ -11,70 +10,13 @@ use rumqttc::{ConnectionError, Packet, QoS};
 use crate::{
     engine::{
         Event,
-        iter::{
-            IterEngine,
-            convert::received,
-            send::{ENCODER_LIMIT, ROOM},
-        },
+        iter::{budget::Budget, convert::received, state::IterEngine},
     },
     observe::cause::Cause,
 };
 
-/// rumqttc reads 9 packets for each run of its runtime. With so many events more, a flood costs little
-/// for each message, and nobody waits long for what the outbox has meanwhile.
-const MOST_EVENTS: usize = 144;
-
-/// Where all of them are messages of QoS 0, nobody waits for an answer: it may be more, so that waking a
-/// worker is worth it.
-const MOST_EVENTS_AT_QOS_0: usize = 512;
-
-/// Nor may they be more bytes: what a wake-up brings is handed over at its end.
-const MOST_BYTES: usize = 64 * 1024;
-
-// What rumqttc answers by itself meanwhile, 4 bytes for two events, may have to stay in the encoder, and a
-// batch of the outbox has to fit behind it.
-const _: () = assert!(MOST_EVENTS / 2 * 4 + ROOM < ENCODER_LIMIT);
-
-/// What was read since answers were last flushed.
-#[derive(Debug)]
-pub(super) struct Budget {
-    events: usize,
-    bytes: usize,
-    most_events: usize,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self {
-            events: 0,
-            bytes: 0,
-            most_events: MOST_EVENTS_AT_QOS_0,
-        }
-    }
-}
-
-impl Budget {
-    fn is_spent(&self) -> bool {
-        self.events >= self.most_events || self.bytes >= MOST_BYTES
-    }
-
-    fn spend(&mut self, event: &Event) {
-        self.events += 1;
-        let is_qos_0 = match event {
-            Event::Received(received) => {
-                self.bytes += received.content.len();
-                received.packet_id == 0
-            }
-            _ => false,
-        };
-        if !is_qos_0 {
-            self.most_events = MOST_EVENTS;
-        }
-    }
-}
-
 impl IterEngine {
-    pub(super) fn read_on(&mut self) -> Result<Option<Event>, Cause> {
+    pub(super) fn read_next(&mut self) -> Result<Option<Event>, Cause> {
         // rumqttc's answer to the last packet is an event too: left there, it would be all that the next
         // wait returns.
         let event = match (self.pop_event(), self.budget.is_spent()) {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rumqttc::{MqttState, Packet, Publish, QoS, Request, Unsubscribe};
 
-use crate::engine::iter::IterEngine;
+use crate::engine::iter::state::IterEngine;
 
 /// States that expect every PUBREL, one for each number of packet identifiers. Making one takes
 /// thousands of times as long as copying it (70 ms), and all clients of a fleet may connect at once: the

@@ -2,7 +2,6 @@
 //! the next flush.
 
 use std::{
-    future::Future,
     pin::pin,
     task::{Context as TaskContext, Poll, Waker},
 };
@@ -12,19 +11,14 @@ use rumqttc::{ConnectionError, Publish, Request, StateError};
 
 use crate::{
     engine::iter::{
-        IterEngine,
+        budget::ENCODER_LIMIT,
         convert::{publish, qos_out, subscribe, unsubscribe},
+        state::IterEngine,
     },
     observe::cause::Cause,
     session::packet::Packet,
     spec::qos::QoS,
 };
-
-/// rumqttc's encoder takes anything without waiting while it holds less.
-pub(super) const ENCODER_LIMIT: usize = 8 * 1024;
-
-/// As many encoded bytes are sent at once; what rumqttc answers by itself has to fit behind them.
-pub(super) const ROOM: usize = 7_000;
 
 impl IterEngine {
     /// rumqttc's state is told only what it needs to recognize the answers: which identifiers of QoS 1 and 2

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     engine::{
         Carried, Engine, Event, Wait,
-        iter::{IterEngine, RequestWaker},
+        iter::{state::IterEngine, waker::RequestWaker},
     },
     outbox::Waker,
     session::packet::{Outgoing, Packet},

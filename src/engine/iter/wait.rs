@@ -8,13 +8,9 @@
 
 use std::{
     collections::VecDeque,
-    future::Future,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context as TaskContext, Poll, Wake, Waker},
+    sync::{Arc, atomic::Ordering},
+    task::{Context as TaskContext, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -23,7 +19,11 @@ use rumqttc::{ConnectionError, Outgoing, Packet, PubComp, PubRel};
 use crate::{
     engine::{
         CarriedSize, Event, Wait,
-        iter::{IterEngine, convert::whole_seconds, send::ENCODER_LIMIT},
+        iter::{
+            budget::ENCODER_LIMIT,
+            convert::whole_seconds,
+            state::{Behind, IterEngine, SocketRoom},
+        },
     },
     observe::cause::Cause,
 };
@@ -37,32 +37,6 @@ const OURS: Duration = Duration::from_secs(u32::MAX as u64);
 /// How long a piece waits for the socket. Short while it takes much, longer where the line is slow.
 const SHORTEST_TURN: Duration = Duration::from_millis(1);
 const LONGEST_TURN: Duration = Duration::from_millis(16);
-
-/// A flush that is not done.
-#[derive(Debug)]
-pub(super) struct Behind {
-    since: Instant,
-    /// When the socket last took bytes.
-    moved_at: Instant,
-    room: Arc<SocketRoom>,
-    /// How often the socket had room until then.
-    seen: u64,
-    turn: Duration,
-    /// More than 8 KiB may be in the encoder.
-    is_large: bool,
-    /// rumqttc's own answers that found the encoder full.
-    owed: Vec<Packet>,
-}
-
-/// Woken each time the socket has room again.
-#[derive(Debug, Default)]
-struct SocketRoom(AtomicU64);
-
-impl Wake for SocketRoom {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 /// What so many bytes take on a line that is as slow as can be.
 pub(super) fn on_a_slow_line(bytes: usize) -> Duration {
