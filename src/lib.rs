@@ -343,10 +343,9 @@ pub use client::{
     spec::ClientSpec,
 };
 pub use fleet::{
-    bill::ThreadCount,
     builder::FleetBuilder,
     error::{Error, Problem, StartError},
-    fleet::Fleet,
+    fleet::{Fleet, ThreadCount},
 };
 pub use inbox::{
     handler::{HandlerResult, OnFailure},

@@ -21,15 +21,15 @@ use crate::{
 impl ClientLoop {
     /// Runs until the client has ended.
     pub(crate) fn run(&mut self) -> Outcome {
-        while !self.core.stop.is_raised() {
+        while !self.member.stop.is_raised() {
             let after = match self.attempt() {
                 Ok(session_present) => self.session(session_present),
                 // No attempt was made any more: the loop ends.
                 Err(None) => continue,
-                Err(Some(cause)) if self.core.stop.is_raised() => {
+                Err(Some(cause)) if self.member.stop.is_raised() => {
                     // It failed while nobody waited for it any more. The report still says so.
-                    self.core.counters.failed_attempts.increment();
-                    self.core.status.failed_at_the_end(cause);
+                    self.member.counters.failed_attempts.increment();
+                    self.member.status.failed_at_the_end(cause);
                     continue;
                 }
                 Err(Some(cause)) => self.connect_failed(cause),
@@ -43,7 +43,7 @@ impl ClientLoop {
                 After::End(outcome) => return outcome,
             }
         }
-        match (self.ending.take(), self.core.status.fatal()) {
+        match (self.ending.take(), self.member.status.fatal()) {
             (Some(outcome), _) => outcome,
             (None, Some(failure)) => Outcome::Failed { failure },
             (None, None) => Outcome::Stopped,
@@ -54,13 +54,13 @@ impl ClientLoop {
     fn pause(&self, pause: Duration) {
         let until = deadline_after(pause);
         loop {
-            let expires_at = self.core.outbox.expire();
+            let expires_at = self.member.outbox.expire();
             let wake_at = [until, expires_at].into_iter().flatten().min();
             let left = wake_at.map_or(Duration::MAX, |wake_at| {
                 wake_at.saturating_duration_since(Instant::now()) + Duration::from_millis(1)
             });
             let is_over = || until.is_some_and(|until| Instant::now() >= until);
-            if self.core.stop.pause(left) || is_over() {
+            if self.member.stop.pause(left) || is_over() {
                 return;
             }
         }
@@ -70,7 +70,7 @@ impl ClientLoop {
     pub(crate) fn abandon(&mut self) {
         self.dispatch.hand_over();
         let (progress, batch) = (&mut self.progress, &mut self.batch);
-        self.core
+        self.member
             .outbox
             .disconnected(progress, batch, ConnectionEnd::default(), || false);
     }
@@ -79,31 +79,32 @@ impl ClientLoop {
     /// a stop came before it was made.
     fn attempt(&mut self) -> Result<bool, Option<Cause>> {
         if let Some(pacer) = &self.pacer {
-            if !pacer.turn(&self.core.stop) {
+            if !pacer.turn(&self.member.stop) {
                 return Err(None);
             }
         }
-        self.core.status.set_broker(self.brokers.current());
-        self.core.status.set(ClientState::Connecting {
+        self.member.status.set_broker(self.brokers.current());
+        self.member.status.set(ClientState::Connecting {
             attempt: self.attempts.current(),
             of: self.attempts.limit(),
         });
-        self.core.outbox.expire();
-        let (address, hops) = self.brokers.resolve()?;
+        self.member.outbox.expire();
+        let (address, targets) = self.brokers.resolve()?;
         let login = self.brokers.login()?;
         if let Some(pacer) = &self.pacer {
-            if !pacer.permit(&self.core.stop) {
+            if !pacer.permit(&self.member.stop) {
                 return Err(None);
             }
         }
         let mut last = None;
-        for hop in hops {
+        for target in targets {
             // Looked at last of all: after a stop no connect is made.
-            if self.core.stop.is_raised() {
+            if self.member.stop.is_raised() {
                 break;
             }
-            self.brokers.trying(&hop);
-            self.engine.set_target(&address, hop.clone(), login.clone());
+            self.brokers.trying(&target);
+            self.engine
+                .set_target(&address, target.clone(), login.clone());
             let connected = self.engine.connect();
             if login.is_some() {
                 self.engine.forget_login();
@@ -112,7 +113,7 @@ impl ClientLoop {
                 Ok(session_present) => return Ok(session_present),
                 Err(cause) => cause,
             };
-            self.brokers.failed(&hop, &cause);
+            self.brokers.failed(&target, &cause);
             // An address that refuses at once leaves the attempt to the next one of the name.
             let refused = matches!(cause, Cause::Connect { .. });
             last = Some(cause);
@@ -133,11 +134,11 @@ impl ClientLoop {
     /// A connect failed, or a connection ended before it was stable: what follows.
     pub(super) fn attempt_failed(&mut self, cause: Cause) -> After {
         if matches!(cause, Cause::Connect { .. }) {
-            self.core.outbox.broker_away();
+            self.member.outbox.broker_away();
         }
         let attempt = self.attempts.current();
-        self.core.counters.failed_attempts.increment();
-        self.core.status.set(ClientState::AttemptFailed {
+        self.member.counters.failed_attempts.increment();
+        self.member.status.set(ClientState::AttemptFailed {
             attempt,
             of: self.attempts.limit(),
             cause: cause.clone(),

@@ -73,16 +73,16 @@ impl Brokers {
     }
 
     /// This way to the current one is tried now.
-    pub(crate) fn trying(&mut self, hop: &Target) {
+    pub(crate) fn trying(&mut self, target: &Target) {
         if let Some(candidate) = self.candidates.get_mut(self.current) {
-            candidate.resolver.trying(hop);
+            candidate.resolver.trying(target);
         }
     }
 
     /// The attempt at this way to the current one failed.
-    pub(crate) fn failed(&mut self, hop: &Target, cause: &Cause) {
+    pub(crate) fn failed(&mut self, target: &Target, cause: &Cause) {
         if let Some(candidate) = self.candidates.get_mut(self.current) {
-            candidate.resolver.failed(hop, cause);
+            candidate.resolver.failed(target, cause);
         }
     }
 

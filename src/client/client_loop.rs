@@ -19,7 +19,7 @@ use crate::{
 
 /// Everything a network thread has.
 pub(crate) struct ClientLoop {
-    pub(crate) core: Arc<Member>,
+    pub(crate) member: Arc<Member>,
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) dispatch: Dispatch,
     pub(crate) pacer: Option<Arc<Pacer>>,

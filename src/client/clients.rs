@@ -54,7 +54,7 @@ impl Clients {
         let by_name = list
             .iter()
             .enumerate()
-            .map(|(index, client)| (Arc::clone(&client.core().name), index))
+            .map(|(index, client)| (Arc::clone(&client.member().name), index))
             .collect();
         Self(Arc::new(Inner {
             list,
@@ -109,8 +109,8 @@ impl Clients {
         self.0.is_stopping.store(true, Ordering::SeqCst);
         self.close_intakes();
         for client in self.iter() {
-            client.core().outbox.take_while_connected();
-            client.core().status.notify();
+            client.member().outbox.take_while_connected();
+            client.member().status.notify();
         }
     }
 
@@ -119,7 +119,7 @@ impl Clients {
     /// intake of the client that its message came from.
     pub(crate) fn close_intakes(&self) {
         for client in self.iter() {
-            client.core().intake.close();
+            client.member().intake.close();
         }
     }
 
@@ -127,10 +127,10 @@ impl Clients {
     pub(crate) fn stop_now(&self) {
         self.close_intakes();
         for client in self.iter() {
-            client.core().intake.end_acks();
+            client.member().intake.end_acks();
         }
         for client in self.iter() {
-            client.core().stop();
+            client.member().stop();
         }
     }
 
@@ -139,7 +139,7 @@ impl Clients {
     pub(crate) fn wait_over(&self) {
         let is_stopping = || self.0.is_stopping.load(Ordering::SeqCst);
         for client in self.iter() {
-            client.core().wait_over(is_stopping);
+            client.member().wait_over(is_stopping);
         }
     }
 

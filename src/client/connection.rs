@@ -37,17 +37,17 @@ impl ClientLoop {
         let ended = self.iterate(since);
         let is_disconnected = ended.is_ok();
         let lost = match ended {
-            Err(cause) if !self.core.stop.is_raised() => Some(cause),
+            Err(cause) if !self.member.stop.is_raised() => Some(cause),
             _ => None,
         };
         let is_stable = self.is_stable(since);
         if let Some(cause) = &lost {
             // Before anything else: nobody may believe in this connection any longer.
-            self.core.outbox.lost();
-            self.core.status.set(ClientState::Lost {
+            self.member.outbox.lost();
+            self.member.status.set(ClientState::Lost {
                 cause: cause.clone(),
             });
-            self.core.counters.losses.increment();
+            self.member.counters.losses.increment();
         }
         let verdict = self.teardown(is_disconnected, lost.as_ref());
         let Some(cause) = lost else {
@@ -61,9 +61,9 @@ impl ClientLoop {
         if verdict.is_given_up {
             self.tell_given_up(&verdict, &cause);
         }
-        if self.core.outbox.is_finishing() {
+        if self.member.outbox.is_finishing() {
             // It was stopped on its own, and had this connection to send what was left.
-            self.core.stop();
+            self.member.stop();
             return After::Pause(Duration::ZERO..=Duration::ZERO);
         }
         if is_stable {
@@ -79,7 +79,7 @@ impl ClientLoop {
 
     /// What a new connection begins with.
     fn begin(&mut self, session_present: bool) {
-        self.core.counters.connects.increment();
+        self.member.counters.connects.increment();
         self.log_connect();
         // What was under way belongs to the session of the broker that it was sent to.
         let is_ours = self.brokers.connected() && session_present;
@@ -87,17 +87,17 @@ impl ClientLoop {
             true => self.dispatch.source().acks.session_kept(),
             false => self.dispatch.source().acks.forget_session(),
         }
-        let mut subscriptions = self.core.subscriptions.lock();
-        let requests = subscriptions.connected(is_ours, self.core.max_packet_size);
+        let mut subscriptions = self.member.subscriptions.lock();
+        let requests = subscriptions.connected(is_ours, self.member.max_packet_size);
         // Under the same lock: from here on `subscribe` sends its packets itself.
-        self.core
+        self.member
             .outbox
             .connected(is_ours, requests, self.birth.clone());
-        self.core
+        self.member
             .status
             .set(ClientState::Connected { session_present });
         self.answered = subscriptions.all_answered();
-        self.core.status.set_subscribed(self.answered);
+        self.member.status.set_subscribed(self.answered);
         drop(subscriptions);
         if let Some(on_first_connect) = self.on_first_connect.take() {
             on_first_connect();
@@ -118,9 +118,9 @@ impl ClientLoop {
                 carries: CarriedSize::Unknown,
             };
             let mut has_sent = false;
-            if self.core.stop.is_raised() {
-                self.core.outbox.apply(&mut self.progress);
-                if patience == 0 || !self.core.outbox.is_carrying() {
+            if self.member.stop.is_raised() {
+                self.member.outbox.apply(&mut self.progress);
+                if patience == 0 || !self.member.outbox.is_carrying() {
                     return self.disconnect();
                 }
                 // It is older than all that waits, and it may be the DISCONNECT.
@@ -143,7 +143,7 @@ impl ClientLoop {
                     // Closed between the two looks: the signal is raised now.
                     Taken::Closed => continue,
                     Taken::Finished => {
-                        self.core.stop();
+                        self.member.stop();
                         continue;
                     }
                 }
@@ -163,10 +163,10 @@ impl ClientLoop {
             if self.engine.is_behind() {
                 self.catch_up()?;
             }
-            if !self.core.stop.is_raised() {
+            if !self.member.stop.is_raised() {
                 self.drain_socket()?;
             }
-            let (outbox, progress) = (&self.core.outbox, &mut self.progress);
+            let (outbox, progress) = (&self.member.outbox, &mut self.progress);
             match self.dispatch.hand_over() {
                 0 => self.brief_waits.for_publishes(outbox, progress),
                 acknowledged => {
@@ -174,7 +174,7 @@ impl ClientLoop {
                         .for_acknowledgements(outbox, progress, acknowledged);
                 }
             }
-            self.core.log.write_counts();
+            self.member.log.write_counts();
             if self.outage.is_some() && self.is_stable(since) {
                 self.log_stable();
             }
@@ -183,7 +183,7 @@ impl ClientLoop {
 
     fn take_or_park(&mut self) -> Taken {
         let (room, next_id) = (self.engine.room(), self.engine.next_id());
-        self.core
+        self.member
             .outbox
             .take_or_park(&mut self.progress, &mut self.batch, room, next_id)
     }
@@ -192,7 +192,7 @@ impl ClientLoop {
     fn catch_up(&mut self) -> Result<(), Cause> {
         let mut stopped_at = None;
         while self.engine.is_behind() {
-            if self.core.stop.is_raised() {
+            if self.member.stop.is_raised() {
                 let since = *stopped_at.get_or_insert_with(Instant::now);
                 if since.elapsed() >= self.engine.patience() {
                     return Err(Cause::WriteTimeout);
@@ -201,17 +201,17 @@ impl ClientLoop {
             if let Some(event) = self.engine.next(Wait::default())? {
                 self.handle_all(event)?;
             }
-            self.core.outbox.apply(&mut self.progress);
+            self.member.outbox.apply(&mut self.progress);
             self.dispatch.hand_over();
             // What the broker has not got yet it can't have answered.
-            self.core.subscriptions.lock().wait_anew();
+            self.member.subscriptions.lock().wait_anew();
         }
         Ok(())
     }
 
     /// When the oldest SUBSCRIBE that is not answered is late, if there is one.
     fn answers_by(&mut self) -> Result<Option<Instant>, Cause> {
-        let mut subscriptions = self.core.subscriptions.lock();
+        let mut subscriptions = self.member.subscriptions.lock();
         let Some(since) = subscriptions.waiting_since() else {
             return Ok(None);
         };
@@ -229,10 +229,10 @@ impl ClientLoop {
     /// Sends the acknowledgements and changes of subscriptions that wait, then DISCONNECT.
     fn disconnect(&mut self) -> Result<(), Cause> {
         let room = self.engine.room();
-        self.core.outbox.take_controls(&mut self.batch, room);
+        self.member.outbox.take_controls(&mut self.batch, room);
         self.batch.push_packet(Packet::Disconnect);
         self.send_batch()?;
-        self.core.outbox.apply(&mut self.progress);
+        self.member.outbox.apply(&mut self.progress);
         self.catch_up()
     }
 
@@ -248,7 +248,7 @@ impl ClientLoop {
     }
 
     fn send_packet(&mut self, packet: Packet) -> Result<(), Cause> {
-        let subscriptions = || self.core.subscriptions.lock();
+        let subscriptions = || self.member.subscriptions.lock();
         match packet {
             Packet::Subscribe { packet_id, .. } => subscriptions().written(packet_id),
             Packet::Unsubscribe { packet_id, .. } => {
@@ -286,7 +286,7 @@ impl ClientLoop {
     fn teardown(&mut self, is_disconnected: bool, lost: Option<&Cause>) -> Verdict {
         let ended = ConnectionEnd {
             by_broker: matches!(lost, Some(Cause::Closed | Cause::Broken { .. })),
-            is_asked: self.core.subscriptions.lock().is_asked(),
+            is_asked: self.member.subscriptions.lock().is_asked(),
         };
         while let Some(event) = self.engine.buffered() {
             self.handle_late(event);
@@ -295,12 +295,12 @@ impl ClientLoop {
             let mut late = Vec::new();
             self.engine.await_close(&mut |event| late.push(event));
             late.into_iter().for_each(|event| self.handle_late(event));
-            self.core.subscriptions.lock().said_goodbye();
+            self.member.subscriptions.lock().said_goodbye();
         }
         self.dispatch.hand_over();
         self.dispatch.source().acks.forget();
         let engine = &mut self.engine;
-        self.core
+        self.member
             .outbox
             .disconnected(&mut self.progress, &mut self.batch, ended, || {
                 engine.close()
@@ -315,7 +315,7 @@ impl ClientLoop {
                 let _ = self.dispatch.deliver(received);
             }
             Event::Unsubscribed { packet_id } => {
-                self.core.subscriptions.lock().unsubscribed(packet_id);
+                self.member.subscriptions.lock().unsubscribed(packet_id);
             }
             event => _ = self.apply(&event),
         }

@@ -32,7 +32,7 @@ impl ClientLoop {
         while let Some(event) = next {
             if self.handle(event)? == Flow::Disconnected {
                 // What was sent before it has gone out with it.
-                self.core.outbox.apply(&mut self.progress);
+                self.member.outbox.apply(&mut self.progress);
                 return Ok(Flow::Disconnected);
             }
             next = self.engine.buffered();
@@ -60,12 +60,12 @@ impl ClientLoop {
             Event::Received(received) => {
                 if received.content.len() > LARGE {
                     // A SUBACK may have waited behind it.
-                    self.core.subscriptions.lock().wait_anew();
+                    self.member.subscriptions.lock().wait_anew();
                 }
                 self.dispatch
                     .deliver(received)
-                    .map_err(|offense| Cause::Protocol {
-                        message: offense.to_string(),
+                    .map_err(|violation| Cause::Protocol {
+                        message: violation.to_string(),
                     })?;
             }
             Event::Subscribed { packet_id, granted } => {
@@ -74,7 +74,7 @@ impl ClientLoop {
             }
             Event::Unsubscribed { packet_id } => {
                 self.progress.push(Progress::Answered { packet_id });
-                self.core.subscriptions.lock().unsubscribed(packet_id);
+                self.member.subscriptions.lock().unsubscribed(packet_id);
             }
             event => return Ok(self.apply(&event)),
         }
@@ -96,10 +96,10 @@ impl ClientLoop {
                 self.progress.push(Progress::WakeSent);
                 match carried {
                     Carried::Subscribe { packet_id } => {
-                        self.core.subscriptions.lock().written(packet_id);
+                        self.member.subscriptions.lock().written(packet_id);
                     }
                     Carried::Unsubscribe { packet_id } => {
-                        self.core
+                        self.member
                             .subscriptions
                             .lock()
                             .unsubscribe_written(packet_id);
@@ -115,10 +115,10 @@ impl ClientLoop {
 
     fn subscribed(&mut self, packet_id: u16, granted: &[Option<QoS>]) -> Result<(), Cause> {
         let answered = {
-            let mut subscriptions = self.core.subscriptions.lock();
+            let mut subscriptions = self.member.subscriptions.lock();
             let answered = subscriptions.answered(packet_id, granted);
-            for packet in subscriptions.ask(self.core.max_packet_size) {
-                self.core.outbox.control(Control::Subscribe(packet));
+            for packet in subscriptions.ask(self.member.max_packet_size) {
+                self.member.outbox.control(Control::Subscribe(packet));
             }
             answered
         };
@@ -134,13 +134,13 @@ impl ClientLoop {
         }
         {
             // Last: whoever waits for the answers finds the refusals told.
-            let subscriptions = self.core.subscriptions.lock();
+            let subscriptions = self.member.subscriptions.lock();
             let all_answered = subscriptions.all_answered();
             self.answered |= all_answered;
-            self.core.status.set_subscribed(all_answered);
+            self.member.status.set_subscribed(all_answered);
         }
         if self.ending.is_some() {
-            self.core.stop();
+            self.member.stop();
         }
         Ok(())
     }
@@ -151,13 +151,13 @@ impl ClientLoop {
             place: &filter,
             text: "",
         };
-        let name = &self.core.name;
-        self.core.log.warn(
+        let name = &self.member.name;
+        self.member.log.warn(
             &about,
             format_args!("client {name}: the broker refused {filter:?}"),
         );
-        self.core.counters.refused_subscriptions.increment();
-        self.core.status.refused_subscription(filter.clone());
+        self.member.counters.refused_subscriptions.increment();
+        self.member.status.refused_subscription(filter.clone());
         if self.on_refused_subscription == RefusedSubscription::EndClient {
             self.ending = Some(Outcome::SubscriptionRefused { filter });
         }
@@ -174,18 +174,18 @@ impl ClientLoop {
             place: &filter,
             text: "",
         };
-        self.core.log.warn(
+        self.member.log.warn(
             &about,
             format_args!(
                 "client {}: the broker lowered {filter:?}: asked for QoS {}, granted QoS {}",
-                self.core.name,
+                self.member.name,
                 u8::from(asked),
                 u8::from(granted)
             ),
         );
-        self.core.counters.lowered_subscriptions.increment();
-        self.core.status.lowered_subscription(lowered);
-        if self.core.on_lowered == OnLowered::EndClient {
+        self.member.counters.lowered_subscriptions.increment();
+        self.member.status.lowered_subscription(lowered);
+        if self.member.on_lowered == OnLowered::EndClient {
             self.ending = Some(Outcome::SubscriptionLowered {
                 filter,
                 asked,

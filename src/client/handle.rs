@@ -59,11 +59,11 @@ use crate::{
 pub struct Client(Arc<Member>);
 
 impl Client {
-    pub(crate) fn new(core: Arc<Member>) -> Self {
-        Self(core)
+    pub(crate) fn new(member: Arc<Member>) -> Self {
+        Self(member)
     }
 
-    pub(crate) fn core(&self) -> &Arc<Member> {
+    pub(crate) fn member(&self) -> &Arc<Member> {
         &self.0
     }
 
@@ -336,7 +336,7 @@ impl Client {
     /// [`NextConnection::wait_connected`] and [`NextConnection::wait_subscribed`] can wait for a
     /// newer one. To be called before whatever ends the current one.
     pub fn next_connection(&self) -> NextConnection {
-        NextConnection::new(Arc::clone(self.core()))
+        NextConnection::new(Arc::clone(self.member()))
     }
 
     /// Waits until the client is not connected. One that never was or has ended is not.

@@ -100,10 +100,10 @@ impl Member {
             return self.stop();
         }
         // The network thread may sleep for longer than that when no acknowledgement comes.
-        let core = Arc::clone(self);
+        let member = Arc::clone(self);
         let timer = Thread::spawn_knowing("stopper", TIMER_STACK, move |_| {
-            let _ = core.status.wait_ended(core.finish_within);
-            core.stop();
+            let _ = member.status.wait_ended(member.finish_within);
+            member.stop();
         });
         if timer.is_err() {
             self.stop();

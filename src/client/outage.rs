@@ -18,7 +18,7 @@ impl ClientLoop {
     /// not stable yet.
     pub(super) fn log_loss(&mut self, cause: &Cause, is_stable: bool) {
         if is_stable {
-            self.core.log.outage_is_over();
+            self.member.log.outage_is_over();
             self.outage = None;
         }
         let outage = self.outage();
@@ -31,20 +31,20 @@ impl ClientLoop {
             }
         };
         // Another kind of line, so that it is not left out with the losses before it.
-        let (what, hint) = match self.core.status.closes_again_and_again() {
+        let (what, hint) = match self.member.status.closes_again_and_again() {
             true => (
                 what::LOST_AGAIN_AND_AGAIN,
                 format!(
                     "; the broker closes each connection soon after CONNACK: another client may \
                      use the client id {:?}",
-                    self.core.client_id
+                    self.member.client_id
                 ),
             ),
             false => (what::LOST, String::new()),
         };
         let (name, broker, text) = (
-            &self.core.name,
-            self.core.status.broker(),
+            &self.member.name,
+            self.member.status.broker(),
             cause.to_string(),
         );
         let about = About {
@@ -52,7 +52,7 @@ impl ClientLoop {
             place: broker,
             text: &text,
         };
-        self.core.log.warn(
+        self.member.log.warn(
             &about,
             format_args!("client {name}: disconnected from {broker}: {text}{attempt}{hint}"),
         );
@@ -63,8 +63,8 @@ impl ClientLoop {
         self.outage().failed_attempts += 1;
         let attempt = Numbered(self.attempts.current(), self.attempts.limit());
         let (name, broker, text) = (
-            &self.core.name,
-            self.core.status.broker(),
+            &self.member.name,
+            self.member.status.broker(),
             OfAttempt(cause).to_string(),
         );
         let about = About {
@@ -72,7 +72,7 @@ impl ClientLoop {
             place: broker,
             text: &text,
         };
-        self.core.log.warn(
+        self.member.log.warn(
             &about,
             format_args!("client {name} at {broker}: attempt {attempt} failed: {text}"),
         );
@@ -86,12 +86,12 @@ impl ClientLoop {
 
     /// The connection is stable: an outage whose end was left out is over for good.
     pub(super) fn log_stable(&mut self) {
-        self.core.log.outage_is_over();
+        self.member.log.outage_is_over();
         self.log_end(what::STABLE);
     }
 
     fn log_end(&mut self, what: &'static str) {
-        let (name, broker) = (&self.core.name, self.core.status.broker());
+        let (name, broker) = (&self.member.name, self.member.status.broker());
         let Some(outage) = self.outage else {
             log::debug!("client {name}: connected to {broker}");
             return;
@@ -102,7 +102,7 @@ impl ClientLoop {
             text: "",
         };
         let lasted = outage.since.elapsed().as_secs_f64();
-        let is_logged = self.core.log.info(
+        let is_logged = self.member.log.info(
             &about,
             format_args!(
                 "client {name}: connected to {broker} after an outage of {lasted:.1} s, failed attempts: {}",

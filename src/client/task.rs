@@ -29,7 +29,7 @@ pub(crate) struct ClientTask {
     pub(crate) settings: Settings,
     /// For the brokers that are spoken to over TLS.
     pub(crate) tls: Option<TlsConfig>,
-    pub(crate) core: Arc<Member>,
+    pub(crate) member: Arc<Member>,
     pub(crate) dispatch: Dispatch,
     pub(crate) pacer: Option<Arc<Pacer>>,
     pub(crate) on_first_connect: Option<Box<dyn FnOnce() + Send>>,
@@ -41,30 +41,30 @@ impl ClientTask {
     /// The whole life of a client's thread. On the heap, and below in parts of their own: the
     /// pages of a stack that were once touched stay with the thread.
     pub(crate) fn run(self: Box<Self>) {
-        let core = Arc::clone(&self.core);
+        let member = Arc::clone(&self.member);
         // rumqttc has unwraps that a peer can reach: a panic is an outcome, not a lost thread.
         let outcome = caught(|| self.live());
-        let ended = caught(|| core.outbox.end());
+        let ended = caught(|| member.outbox.end());
         let outcome = match (outcome, ended) {
             (Ok(outcome), Ok(())) => outcome,
             (Err(message), _) | (_, Err(message)) => Outcome::Panicked { message },
         };
         match &outcome {
-            Outcome::Stopped => log::debug!("client {}: {outcome}", core.name),
+            Outcome::Stopped => log::debug!("client {}: {outcome}", member.name),
             _ => {
-                let (broker, text) = (core.status.broker(), outcome.to_string());
+                let (broker, text) = (member.status.broker(), outcome.to_string());
                 let about = About {
                     what: what::ENDED,
                     place: broker,
                     text: &text,
                 };
-                core.log.error(
+                member.log.error(
                     &about,
-                    format_args!("client {} at {broker} ended: {text}", core.name),
+                    format_args!("client {} at {broker} ended: {text}", member.name),
                 );
             }
         }
-        core.status.set(ClientState::Ended { outcome });
+        member.status.set(ClientState::Ended { outcome });
     }
 
     fn live(self: Box<Self>) -> Outcome {
@@ -97,7 +97,7 @@ impl ClientTask {
         let _ = self.go.recv();
         let settings = self.settings;
         Ok(Box::new(ClientLoop {
-            core: self.core,
+            member: self.member,
             engine,
             dispatch: self.dispatch,
             pacer: self.pacer,
@@ -126,7 +126,7 @@ impl ClientTask {
     fn build(&mut self) -> Result<(Box<dyn Engine>, Brokers), String> {
         let brokers = Brokers::new(&self.settings)?;
         let (engine, waker) = IterEngine::new(self.settings.clone(), self.tls.take())?;
-        self.core.outbox.attach(Box::new(waker));
+        self.member.outbox.attach(Box::new(waker));
         Ok((engine, brokers))
     }
 }

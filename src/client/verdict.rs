@@ -26,17 +26,20 @@ impl ClientLoop {
         let topic = topic.as_ref().or(birth)?.clone();
         let times = *times;
         let cause = Cause::ClosedOn { topic, times };
-        self.core.status.closed_on(&cause, verdict.is_given_up);
+        self.member.status.closed_on(&cause, verdict.is_given_up);
         Some(cause)
     }
 
     /// Tells of a message that was given up.
     pub(super) fn tell_given_up(&self, verdict: &Verdict, cause: &Cause) {
-        self.core.counters.given_up.increment();
+        self.member.counters.given_up.increment();
         let closed_on = verdict.closed_on.as_ref();
         if let Some(topic) = closed_on.and_then(|it| it.topic.as_ref()) {
-            self.core.status.given_up(topic);
+            self.member.status.given_up(topic);
         }
-        log::error!("client {}: a message is given up: {cause}", self.core.name);
+        log::error!(
+            "client {}: a message is given up: {cause}",
+            self.member.name
+        );
     }
 }

@@ -79,7 +79,7 @@ pub(crate) enum CarriedSize {
 /// One client's connections, one after the other. Belongs to the network thread.
 pub(crate) trait Engine {
     /// Where the next attempt goes, and as whom.
-    fn set_target(&mut self, address: &Address, hop: Target, login: Option<(String, String)>);
+    fn set_target(&mut self, address: &Address, target: Target, login: Option<(String, String)>);
 
     /// The attempt is over: user name and password are needed no longer.
     fn forget_login(&mut self);

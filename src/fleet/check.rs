@@ -9,8 +9,7 @@ use crate::{
     client::{copies::Copies, password, spec::ClientSpec},
     fleet::{
         builder::{FleetBuilder, LEAST_STACK},
-        error::{Problem, StartError},
-        range::{Checked, LONGEST, at, duration, in_range},
+        error::{Checked, LONGEST, Problem, StartError, at, duration, in_range},
     },
     session::packet::packet_size,
     spec::{

@@ -1,6 +1,6 @@
 //! What can go wrong at the front door, and one type for all errors of the crate.
 
-use std::io;
+use std::{fmt::Display, io, ops::RangeInclusive, time::Duration};
 
 #[cfg(feature = "files")]
 use crate::client::file::error::SpecFileError;
@@ -8,7 +8,7 @@ use crate::{
     client::{clients::UnknownClient, error::SubscribeError},
     observe::wait::WaitError,
     outbox::{error::PublishError, receipt::ReceiptError},
-    spec::{broker_error::BrokerError, tls::TlsError, topic::TopicError},
+    spec::{broker_error::BrokerError, readable::Exact, tls::TlsError, topic::TopicError},
     supervise::{limits::Resource, signal::SignalError},
 };
 
@@ -204,4 +204,53 @@ impl From<crossbeam_channel::RecvTimeoutError> for Error {
             crossbeam_channel::RecvTimeoutError::Disconnected => Self::Disconnected,
         }
     }
+}
+
+/// The longest pause, interval and timeout: clocks can count it, and nobody waits longer.
+pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The names by which a spec's fields are called in errors are those of their setters.
+pub(super) type Checked = Result<(), (&'static str, Problem)>;
+
+/// What is wrong with a field, if something is.
+pub(super) fn at<T>(field: &'static str, result: Result<T, impl Into<Problem>>) -> Checked {
+    result.map(drop).map_err(|problem| (field, problem.into()))
+}
+
+/// Whether a field is in its range; `allowed` is the range in words.
+pub(super) fn in_range<T: PartialOrd + Display>(
+    field: &'static str,
+    given: T,
+    range: RangeInclusive<T>,
+    allowed: &'static str,
+) -> Checked {
+    let given_text = given.to_string();
+    ranged(field, &given, &range, given_text, allowed)
+}
+
+/// The same for a time.
+pub(super) fn duration(
+    field: &'static str,
+    given: Duration,
+    range: RangeInclusive<Duration>,
+    allowed: &'static str,
+) -> Checked {
+    ranged(field, &given, &range, Exact(given).to_string(), allowed)
+}
+
+fn ranged<T: PartialOrd>(
+    field: &'static str,
+    given: &T,
+    range: &RangeInclusive<T>,
+    given_text: String,
+    allowed: &'static str,
+) -> Checked {
+    if range.contains(given) {
+        return Ok(());
+    }
+    let problem = Problem::OutOfRange {
+        given: given_text,
+        allowed,
+    };
+    Err((field, problem))
 }

@@ -12,7 +12,6 @@ use crate::{
         next::NextConnections,
     },
     fleet::{
-        bill::ThreadCount,
         builder::FleetBuilder,
         stop::{Ending, Way},
     },
@@ -113,7 +112,7 @@ impl Fleet {
             clients: self
                 .clients()
                 .iter()
-                .filter(|client| !client.core().status.is_ended())
+                .filter(|client| !client.member().status.is_ended())
                 .count(),
             workers: crew
                 .workers
@@ -198,7 +197,7 @@ impl Fleet {
     /// Makes the first Ctrl-C, SIGTERM or SIGHUP ask for the orderly stop of the fleet, as
     /// [`Clients::stop`] does, and a second one end the process at once with code 130. A signal that
     /// the process began with ignored stays ignored; this is known on Linux. The handler belongs to
-    /// the process and lives on a thread that is not in the bill.
+    /// the process and lives on a thread that is not counted in [`Fleet::threads`].
     ///
     /// # Errors
     ///
@@ -286,5 +285,47 @@ impl fmt::Debug for Fleet {
             .field("clients", self.clients())
             .field("threads", &self.threads())
             .finish_non_exhaustive()
+    }
+}
+
+/// How many threads a fleet has.
+///
+/// A client's thread is counted until its end is announced. The thread that listens to signals
+/// belongs to the process and is not counted.
+///
+/// ```
+/// use mqtt_fleet::ThreadCount;
+///
+/// fn line(threads: &ThreadCount) -> String {
+///     format!("current threads = {}", threads.total())
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadCount {
+    pub(crate) clients: usize,
+    pub(crate) workers: usize,
+    pub(crate) publishers: usize,
+}
+
+impl ThreadCount {
+    /// One for each client that has not ended.
+    pub fn clients(&self) -> usize {
+        self.clients
+    }
+
+    /// Threads that run handlers.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Threads that call pub functions.
+    pub fn publishers(&self) -> usize {
+        self.publishers
+    }
+
+    /// All of them and the caller's own: clients + 1 for a fleet without handlers, pub functions
+    /// and state callback.
+    pub fn total(&self) -> usize {
+        self.clients + self.workers + self.publishers + 1
     }
 }

@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::{
     client::{clients::Clients, spec::ClientSpec},
-    fleet::{error::StartError, fleet::Fleet, plan::Plan, start::spawn},
+    fleet::{error::StartError, fleet::Fleet, layout::Layout, start::spawn},
     inbox::{
         handler::{FailureSink, OnFailure},
         worker::StateCallback,
@@ -20,16 +20,16 @@ use crate::{
 pub(crate) type Tasks = (Vec<Vec<Task>>, Vec<(usize, Vec<usize>)>);
 
 pub(crate) fn tasks(
-    plan: &Plan,
+    layout: &Layout,
     specs: &[ClientSpec],
     clients: &Clients,
     on_failure: OnFailure,
     failed: &FailureSink,
 ) -> Tasks {
-    let mut tasks: Vec<Vec<Task>> = (0..plan.publishers).map(|_| Vec::new()).collect();
+    let mut tasks: Vec<Vec<Task>> = (0..layout.publishers).map(|_| Vec::new()).collect();
     let mut numbers = Vec::with_capacity(specs.len());
     for (index, (spec, client)) in specs.iter().zip(clients.iter()).enumerate() {
-        let publisher = index % plan.publishers.max(1);
+        let publisher = index % layout.publishers.max(1);
         let mut own = Vec::new();
         if let Some(tasks) = tasks.get_mut(publisher) {
             for periodic in spec.periodic.clone() {
@@ -54,7 +54,7 @@ pub(crate) type Begins = Vec<Option<Box<dyn FnOnce() + Send>>>;
 
 pub(crate) fn start_publishers(
     fleet: &mut Fleet,
-    plan: &Plan,
+    layout: &Layout,
     (tasks, numbers): Tasks,
     mut states: Option<(Receiver<Announced>, StateCallback)>,
     (stop, closing): (&Receiver<()>, &Receiver<()>),
@@ -76,11 +76,11 @@ pub(crate) fn start_publishers(
             stop: stop.clone(),
             closing: closing.clone(),
         };
-        let name = match plan.publishers {
+        let name = match layout.publishers {
             1 => "publisher".to_owned(),
             _ => format!("publisher-{n}"),
         };
-        let thread = spawn(&name, plan.worker_stack_size, move |thread| {
+        let thread = spawn(&name, layout.worker_stack_size, move |thread| {
             publisher.run(thread)
         })?;
         fleet.ending.crew.lock().publishers.push(thread);

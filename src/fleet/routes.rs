@@ -28,7 +28,7 @@ pub(super) fn failure_sink(clients: &Clients, on_failure: OnFailure) -> FailureS
         let Some(client) = clients.at(index) else {
             return;
         };
-        let status = &client.core().status;
+        let status = &client.member().status;
         status.failed(&failure);
         match on_failure {
             OnFailure::StopClient => {
@@ -58,16 +58,16 @@ pub(super) fn guarded(
         let Ok(client) = clients.get(change.client()) else {
             return;
         };
-        let core = client.core();
+        let member = client.member();
         let failure = Failure {
             kind: FailureKind::StateCallback,
-            client: Arc::clone(&core.name),
+            client: Arc::clone(&member.name),
             topic: None,
             message,
             panicked: true,
         };
-        core.counters.callback_panics.increment();
-        core.status.failed(&failure);
+        member.counters.callback_panics.increment();
+        member.status.failed(&failure);
         log.error(&change.client, &failure.about(), format_args!("{failure}"));
     })
 }
@@ -77,7 +77,7 @@ fn pause(clients: &Clients) -> PauseBeforeRetry {
     let clients = clients.clone();
     Arc::new(move |index, pause| {
         let client = clients.at(index);
-        client.is_none_or(|client| client.core().intake.pause(pause))
+        client.is_none_or(|client| client.member().intake.pause(pause))
     })
 }
 

@@ -13,9 +13,9 @@ use crate::{
         check::check,
         error::StartError,
         fleet::Fleet,
-        plan::Plan,
+        layout::Layout,
+        layout::{LaneQueue, queue},
         publishers::{self, Begins},
-        queue::{LaneQueue, queue},
         routes::{failure_sink, guarded, handling},
         stop::{Ending, Ends, RunningWorker},
         tls::tls_configs,
@@ -41,8 +41,8 @@ use crate::{
 pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
     let specs = check(&builder)?;
     let tls = tls_configs(&specs)?;
-    let plan = Plan::new(&builder, &specs);
-    limits::check(specs.len() as u64, plan.other_threads() as u64).map_err(|shortage| {
+    let layout = Layout::new(&builder, &specs);
+    limits::check(specs.len() as u64, layout.other_threads() as u64).map_err(|shortage| {
         StartError::Limits {
             resource: shortage.resource,
             needed: shortage.needed,
@@ -53,7 +53,7 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
     let announcer = Announcer::new(1 + usize::from(builder.on_state.is_some()), specs.len());
     let log = Arc::new(FleetLog::new());
     let refused = Arc::default();
-    let intake = || match plan.workers {
+    let intake = || match layout.workers {
         0 => Intake::of_pull_mode(&refused),
         _ => Intake::default(),
     };
@@ -71,7 +71,7 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
         lanes,
         pull,
         workers: queues,
-    } = queue(&plan, builder.unordered);
+    } = queue(&layout, builder.unordered);
     let (closed, closing) = bounded(0);
     let (stopped, stop_publishing) = bounded(0);
     let (intake, stopping) = bounded(0);
@@ -80,7 +80,7 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
         pull,
         Ending::new(
             clients.clone(),
-            plan.workers == 0,
+            layout.workers == 0,
             builder.stop_deadline,
             builder.stack_size,
             Arc::clone(&log),
@@ -98,7 +98,7 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
         .clone()
         .map(|callback| guarded(callback, &clients, Arc::clone(&log)));
     let states = announcer.listener(1).zip(callback);
-    let (worker_states, publisher_states) = match plan.workers {
+    let (worker_states, publisher_states) = match layout.workers {
         0 => (None, states),
         _ => (states, None),
     };
@@ -107,7 +107,7 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
     let handling = Arc::new(handling(&builder, &specs, &clients, Arc::clone(&failed)));
     start_workers(
         &mut fleet,
-        &plan,
+        &layout,
         &queues,
         worker_states,
         &handling,
@@ -116,15 +116,15 @@ pub(crate) fn start(builder: FleetBuilder) -> Result<Fleet, StartError> {
     drop(queues);
     let begins = publishers::start_publishers(
         &mut fleet,
-        &plan,
-        publishers::tasks(&plan, &specs, &clients, builder.on_failure, &failed),
+        &layout,
+        publishers::tasks(&layout, &specs, &clients, builder.on_failure, &failed),
         publisher_states,
         (&stop_publishing, &closing),
     )?;
     start_clients(
         &mut fleet,
         &builder,
-        &plan,
+        &layout,
         &specs.iter().zip(tls).collect::<Vec<_>>(),
         &lanes,
         begins,
@@ -161,13 +161,13 @@ fn client(
 
 fn start_workers(
     fleet: &mut Fleet,
-    plan: &Plan,
+    layout: &Layout,
     queues: &[Receiver<LaneBatch>],
     mut states: Option<(Receiver<Announced>, StateCallback)>,
     handling: &Arc<Handling>,
     (stopping, closing): (&Receiver<()>, &Receiver<()>),
 ) -> Result<(), StartError> {
-    for n in 0..plan.workers {
+    for n in 0..layout.workers {
         let Some(lane) = queues.get(n % queues.len().max(1)) else {
             continue;
         };
@@ -185,7 +185,7 @@ fn start_workers(
         };
         let thread = spawn(
             &format!("worker-{n}"),
-            plan.worker_stack_size,
+            layout.worker_stack_size,
             move |thread| {
                 worker.run(thread);
             },
@@ -203,13 +203,13 @@ fn start_workers(
 fn start_clients(
     fleet: &mut Fleet,
     builder: &FleetBuilder,
-    plan: &Plan,
+    layout: &Layout,
     specs: &[(&ClientSpec, Option<TlsConfig>)],
     lanes: &Lanes,
     begins: Begins,
 ) -> Result<(), StartError> {
     let (hold, go) = bounded::<()>(0);
-    let set_up = set_up_clients(fleet, builder, plan, specs, lanes, begins, &go);
+    let set_up = set_up_clients(fleet, builder, layout, specs, lanes, begins, &go);
     if set_up.is_err() {
         // Before they are let go: none may connect any more.
         fleet.clients().stop_now();
@@ -221,7 +221,7 @@ fn start_clients(
 fn set_up_clients(
     fleet: &mut Fleet,
     builder: &FleetBuilder,
-    plan: &Plan,
+    layout: &Layout,
     specs: &[(&ClientSpec, Option<TlsConfig>)],
     lanes: &Lanes,
     begins: Begins,
@@ -233,19 +233,22 @@ fn set_up_clients(
     for (index, (((spec, tls), client), begin)) in
         specs.iter().zip(clients.iter()).zip(begins).enumerate()
     {
-        let core = Arc::clone(client.core());
+        let member = Arc::clone(client.member());
         let (report, reported) = bounded(1);
-        let life = Box::new(ClientTask {
+        let task = Box::new(ClientTask {
             settings: spec.settings.clone(),
             tls: tls.clone(),
-            dispatch: Dispatch::new(Arc::new(source(index, &core, plan.share)), lanes.clone()),
-            core,
+            dispatch: Dispatch::new(
+                Arc::new(source(index, &member, layout.share)),
+                lanes.clone(),
+            ),
+            member,
             pacer: pacer.clone(),
             on_first_connect: begin,
             report,
             go: go.clone(),
         });
-        let thread = spawn(client.name(), plan.stack_size, move |_| life.run())?;
+        let thread = spawn(client.name(), layout.stack_size, move |_| task.run())?;
         fleet.ending.crew.lock().clients.push(thread);
         reports.push((client.name(), reported));
     }
@@ -262,16 +265,16 @@ fn set_up_clients(
     Ok(())
 }
 
-fn source(index: usize, core: &Arc<Member>, share: Share) -> Source {
-    let outbox = Arc::downgrade(core);
+fn source(index: usize, member: &Arc<Member>, share: Share) -> Source {
+    let outbox = Arc::downgrade(member);
     let release: Release = Box::new(move |acknowledgements| {
         // A client that is gone has no connection to acknowledge on.
-        if let Some(core) = outbox.upgrade() {
-            core.acknowledge(acknowledgements);
+        if let Some(member) = outbox.upgrade() {
+            member.acknowledge(acknowledgements);
         }
     });
-    let (name, counters) = (Arc::clone(&core.name), Arc::clone(&core.counters));
-    let (intake, log) = (core.intake.clone(), Arc::clone(&core.log));
+    let (name, counters) = (Arc::clone(&member.name), Arc::clone(&member.counters));
+    let (intake, log) = (member.intake.clone(), Arc::clone(&member.log));
     Source::new(index, name, counters, log, share, intake, release)
 }
 

@@ -293,7 +293,7 @@ impl Ending {
             Way::Orderly | Way::Now => self.clients.begin_stop(),
         }
         for client in self.clients.iter() {
-            client.core().intake.wait_quiet(times.but(8));
+            client.member().intake.wait_quiet(times.but(8));
         }
         self.ends.lock().intake.take();
         let workers = crew.workers.iter().map(|worker| &worker.thread);
@@ -307,14 +307,14 @@ impl Ending {
         }
         // Only now: what a function has published is taken, and only then is its message acknowledged.
         for client in self.clients.iter() {
-            client.core().outbox.drain();
+            client.member().outbox.drain();
         }
         for (index, client) in self.clients.iter().enumerate() {
             let own = crew.clients.get(index);
             // One that asks for the stop itself, in its credentials function, has no connection, and
             // comes to none while it waits here.
             let may_come_back = way == Way::Draining && own.is_some_and(|it| !it.is_stopping());
-            let outbox = &client.core().outbox;
+            let outbox = &client.member().outbox;
             outbox.wait_drained(times.but(6), may_come_back);
         }
     }
@@ -336,7 +336,7 @@ impl Ending {
     fn report(&self, crew: &Crew, threads: Vec<String>) -> Report {
         let mut abandoned = Vec::new();
         let clients = self.clients.iter().enumerate().map(|(index, client)| {
-            let status = &client.core().status;
+            let status = &client.member().status;
             let thread = crew.clients.get(index);
             let outcome = status.outcome().unwrap_or_else(|| {
                 let state = status.state();
@@ -364,7 +364,7 @@ impl Ending {
                 outcome,
                 stats,
                 // In pull mode the application may take them after the end.
-                unpromised: client.core().outbox.unpromised(),
+                unpromised: client.member().outbox.unpromised(),
                 unhandled: match self.is_pull {
                     true => 0,
                     false => stats.received.saturating_sub(done + in_hand),
@@ -377,8 +377,8 @@ impl Ending {
                 refused_subscriptions: status.refused_subscriptions(),
                 lowered_subscriptions: status.lowered_subscriptions(),
                 given_up: status.given_up_topics(),
-                unfinished_unsubscribes: client.core().unfinished_unsubscribes(),
-                accepts_lowered: client.core().on_lowered == OnLowered::Accept,
+                unfinished_unsubscribes: client.member().unfinished_unsubscribes(),
+                accepts_lowered: client.member().on_lowered == OnLowered::Accept,
             }
         });
         let clients = clients.collect();

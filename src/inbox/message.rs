@@ -37,7 +37,7 @@ pub struct Message {
     /// It left the queue. What is dropped inside the queue was handled by nobody: it is neither
     /// acknowledged nor counted as handled.
     pub(crate) taken: bool,
-    fate: MessageDisposition,
+    disposition: MessageDisposition,
 }
 
 /// What becomes of a message that left the queue.
@@ -69,7 +69,7 @@ impl Message {
             retain: content.retain,
             duplicate: content.duplicate,
             taken: false,
-            fate: MessageDisposition::Handled,
+            disposition: MessageDisposition::Handled,
         }
     }
 
@@ -127,7 +127,7 @@ impl Message {
         self.taken = true;
         let acks = &self.source.acks;
         if self.ticket.is_some_and(|ticket| acks.is_superseded(ticket)) {
-            self.fate = MessageDisposition::Superseded;
+            self.disposition = MessageDisposition::Superseded;
             return None;
         }
         Some(self)
@@ -136,18 +136,18 @@ impl Message {
     /// Its handler could not do its work because of a stop, or the policy is to stop for its
     /// failure: the message stays unacknowledged, and counts as one that nobody has handled.
     pub(crate) fn leave(&mut self) {
-        self.fate = MessageDisposition::Left;
+        self.disposition = MessageDisposition::Left;
     }
 
     /// No handler's filter matched.
     pub(crate) fn unmatched(&mut self) {
-        self.fate = MessageDisposition::Unmatched;
+        self.disposition = MessageDisposition::Unmatched;
     }
 }
 
 impl Drop for Message {
     fn drop(&mut self) {
-        if !self.taken || matches!(self.fate, MessageDisposition::Left) {
+        if !self.taken || matches!(self.disposition, MessageDisposition::Left) {
             return;
         }
         // Before it is counted: a drain that finds it handled finds its acknowledgement too.
@@ -155,7 +155,7 @@ impl Drop for Message {
             self.source.acks.handled(ticket);
         }
         let counters = &self.source.counters;
-        match self.fate {
+        match self.disposition {
             MessageDisposition::Handled => counters.handled.increment(),
             MessageDisposition::Unmatched => counters.unmatched.increment(),
             MessageDisposition::Superseded => counters.repeated.increment(),

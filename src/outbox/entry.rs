@@ -7,7 +7,7 @@ use crate::{outbox::receipt::Completion, session::packet::Outgoing};
 /// What there is about an accepted message beside its content.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    pub(crate) slot: Completion,
+    pub(crate) completion: Completion,
     /// Known only where there is an age limit, and not of one that was sent: it does not expire.
     pub(crate) accepted_at: Option<Instant>,
     /// It was sent on an earlier connection: the broker may have it.

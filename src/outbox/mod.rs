@@ -99,7 +99,7 @@ impl Outbox {
                 inflight: Inflight::default(),
                 ids,
                 birth_due: None,
-                slots: Completions::default(),
+                completions: Completions::default(),
                 ledger: Ledger::default(),
                 suspicion: Suspicion::default(),
                 unpromised: Unpromised::default(),
@@ -161,11 +161,11 @@ impl Outbox {
                 Some(first) => _ = self.room.wait_until(&mut state.state, first),
             }
         }
-        let slot = state.slots.open();
-        let receipt = Receipt::new(slot.clone());
+        let completion = state.completions.open();
+        let receipt = Receipt::new(completion.clone());
         state.ledger.accepted += 1;
         let pending = Pending {
-            slot,
+            completion,
             accepted_at: self.settings.max_age.map(|_| Instant::now()),
             was_sent: false,
         };

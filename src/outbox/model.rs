@@ -272,13 +272,13 @@ impl Model {
         let wire = &self.wire;
         assert!(wire.first_sent.is_sorted(), "{:?}", wire.first_sent);
         for (number, (message, receipt)) in self.offered.iter().enumerate() {
-            let fate = receipt.try_result().unwrap();
+            let disposition = receipt.try_result().unwrap();
             let is_sent = wire.sent.contains(&number);
             let is_acknowledged = wire.acknowledged.contains(&number);
             let in_panic = wire.dropped_in_panic.contains(&number);
             let is_qos0 = message.qos == QoS::AtMostOnce;
             let is_lost = is_sent && !is_qos0 && !is_acknowledged;
-            let is_true = match fate {
+            let is_true = match disposition {
                 Ok(Delivery::Acknowledged) => is_acknowledged,
                 Ok(Delivery::Sent) => is_qos0 && is_sent,
                 Err(ReceiptError::Failed(FailedCause::ConnectionLost)) => {
@@ -297,8 +297,12 @@ impl Model {
                 Err(ReceiptError::Failed(FailedCause::BrokerCloses { .. })) => false,
                 Err(ReceiptError::Timeout) => false,
             };
-            assert!(is_true, "message {number} at {:?}: {fate:?}", message.qos);
-            assert_eq!(is_acknowledged, fate == Ok(Delivery::Acknowledged));
+            assert!(
+                is_true,
+                "message {number} at {:?}: {disposition:?}",
+                message.qos
+            );
+            assert_eq!(is_acknowledged, disposition == Ok(Delivery::Acknowledged));
         }
     }
 }

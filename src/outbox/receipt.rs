@@ -72,7 +72,7 @@ pub enum ReceiptError {
     /// The full outbox dropped it to make room for a newer one.
     #[error("the message was dropped for a newer one")]
     Dropped,
-    /// It was sent, and its fate can't be known any more.
+    /// It was sent, and what became of it can't be known any more.
     #[error("the message was sent, but {0}")]
     Failed(FailedCause),
     /// The client ended before it was sent.
@@ -82,7 +82,7 @@ pub enum ReceiptError {
 
 crate::spec::readable::debug_is_text!(ReceiptError);
 
-/// Why the fate of a sent message can't be known.
+/// Why it can't be known what became of a sent message.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FailedCause {
@@ -129,8 +129,8 @@ const IN_PROGRESS: u8 = 0;
 const AWAITED: u8 = u8::MAX;
 
 impl Receipt {
-    pub(crate) fn new(slot: Completion) -> Self {
-        Self(slot)
+    pub(crate) fn new(completion: Completion) -> Self {
+        Self(completion)
     }
 
     /// Waits until the message has ended, for as long as it takes. While the client is away that
@@ -196,7 +196,7 @@ pub(crate) struct Waiters(Mutex<Vec<Waiting>>);
 #[derive(Debug)]
 struct Waiting {
     /// The page's address and the place on it: the receipt keeps the page for as long as this is here.
-    slot: (usize, u8),
+    completion: (usize, u8),
     thread: Thread,
 }
 
@@ -226,13 +226,13 @@ impl Drop for Woken {
     }
 }
 
-/// As many slots have one allocation. It is small enough that a receipt which is kept for long keeps
+/// As many completions have one allocation. It is small enough that a receipt which is kept for long keeps
 /// little.
 const SLOTS_OF_A_PAGE: u8 = 64;
 
-/// The slots of messages that were accepted one after the other.
+/// The completions of messages that were accepted one after the other.
 struct CompletionBlock {
-    fates: [AtomicU8; SLOTS_OF_A_PAGE as usize],
+    dispositions: [AtomicU8; SLOTS_OF_A_PAGE as usize],
     /// Those that were given up, with their topics. Nearly always empty.
     given_up: Mutex<Vec<(u8, Arc<str>, u32)>>,
     room: Arc<Waiters>,
@@ -242,11 +242,11 @@ impl Completion {
     /// The message has ended. Those that wait for it are put into `woken`, to be woken once no lock is
     /// held: a call of the system for each would be made under it, and what they do first may take the
     /// same lock.
-    pub(crate) fn end(&self, fate: Disposition, woken: &mut Woken) {
-        if self.fate().swap(fate as u8, Ordering::AcqRel) == AWAITED {
+    pub(crate) fn end(&self, disposition: Disposition, woken: &mut Woken) {
+        if self.disposition().swap(disposition as u8, Ordering::AcqRel) == AWAITED {
             let key = self.key();
             let mut waiting = self.page.room.0.lock();
-            while let Some(at) = waiting.iter().position(|it| it.slot == key) {
+            while let Some(at) = waiting.iter().position(|it| it.completion == key) {
                 woken.0.push(waiting.swap_remove(at).thread);
             }
         }
@@ -273,9 +273,9 @@ impl Completion {
         entry.map(|(_, topic, times)| (Arc::clone(topic), *times))
     }
 
-    fn fate(&self) -> &AtomicU8 {
+    fn disposition(&self) -> &AtomicU8 {
         // It is below: the remainder only lets the compiler see that there is nothing to check.
-        &self.page.fates[usize::from(self.at % SLOTS_OF_A_PAGE)]
+        &self.page.dispositions[usize::from(self.at % SLOTS_OF_A_PAGE)]
     }
 
     fn wait(&self, timeout: Duration) -> Result<Delivery, ReceiptError> {
@@ -286,12 +286,18 @@ impl Completion {
         let room = &self.page.room;
         let this = thread::current();
         let id = this.id();
-        let slot = self.key();
-        room.0.lock().push(Waiting { slot, thread: this });
+        let completion = self.key();
+        room.0.lock().push(Waiting {
+            completion,
+            thread: this,
+        });
         // Behind the entry: an end that sees this finds it.
-        let _ =
-            self.fate()
-                .compare_exchange(IN_PROGRESS, AWAITED, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.disposition().compare_exchange(
+            IN_PROGRESS,
+            AWAITED,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
         let result = loop {
             if let Some(result) = self.result() {
                 break result;
@@ -308,7 +314,7 @@ impl Completion {
         // It is still there if the time was over, or if the message had ended before the mark.
         room.0
             .lock()
-            .retain(|it| it.slot != slot || it.thread.id() != id);
+            .retain(|it| it.completion != completion || it.thread.id() != id);
         result
     }
 
@@ -321,7 +327,7 @@ impl Completion {
         const SESSION_LOST: u8 = Disposition::SessionLost as u8;
         const GIVEN_UP: u8 = Disposition::GivenUp as u8;
         const NOT_ACKNOWLEDGED: u8 = Disposition::NotAcknowledged as u8;
-        match self.fate().load(Ordering::Acquire) {
+        match self.disposition().load(Ordering::Acquire) {
             IN_PROGRESS | AWAITED => None,
             ACKNOWLEDGED => Some(Ok(Delivery::Acknowledged)),
             SENT => Some(Ok(Delivery::Sent)),
@@ -346,7 +352,7 @@ impl fmt::Debug for Completion {
     }
 }
 
-/// Where one client's slots come from.
+/// Where one client's completions come from.
 #[derive(Debug, Default)]
 pub(crate) struct Completions {
     room: Arc<Waiters>,
@@ -355,22 +361,22 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    /// A slot for a message that was just accepted.
+    /// A completion for a message that was just accepted.
     pub(crate) fn open(&mut self) -> Completion {
-        let slot = self.next.take().unwrap_or_else(|| Completion {
+        let completion = self.next.take().unwrap_or_else(|| Completion {
             page: Arc::new(CompletionBlock {
-                fates: [const { AtomicU8::new(IN_PROGRESS) }; SLOTS_OF_A_PAGE as usize],
+                dispositions: [const { AtomicU8::new(IN_PROGRESS) }; SLOTS_OF_A_PAGE as usize],
                 given_up: Mutex::default(),
                 room: Arc::clone(&self.room),
             }),
             at: 0,
         });
-        let at = slot.at + 1;
+        let at = completion.at + 1;
         if at < SLOTS_OF_A_PAGE {
-            let page = Arc::clone(&slot.page);
+            let page = Arc::clone(&completion.page);
             self.next = Some(Completion { page, at });
         }
-        slot
+        completion
     }
 }
 
@@ -381,19 +387,19 @@ mod tests {
 
     #[test]
     fn each_message_has_a_slot_of_its_own() {
-        let mut slots = Completions::default();
+        let mut completions = Completions::default();
         let many = 3 * usize::from(SLOTS_OF_A_PAGE) + 1;
-        let opened: Vec<_> = (0..many).map(|_| slots.open()).collect();
+        let opened: Vec<_> = (0..many).map(|_| completions.open()).collect();
         let receipts: Vec<_> = opened.iter().cloned().map(Receipt::new).collect();
         let first = receipts[0].wait_timeout(Duration::from_millis(1));
         assert_eq!(first, Err(ReceiptError::Timeout));
-        for (ended, slot) in opened.iter().enumerate() {
+        for (ended, completion) in opened.iter().enumerate() {
             assert_eq!(receipts.iter().filter(|it| it.is_done()).count(), ended);
-            slot.end(Disposition::Acknowledged, &mut Woken::default());
+            completion.end(Disposition::Acknowledged, &mut Woken::default());
             assert_eq!(receipts[ended].wait(), Ok(Delivery::Acknowledged));
         }
         drop(opened);
-        drop(slots);
+        drop(completions);
         assert!(
             receipts.iter().all(Receipt::is_done),
             "kept for longer than the client"
@@ -402,15 +408,15 @@ mod tests {
 
     #[test]
     fn who_waits_is_woken() {
-        let mut slots = Completions::default();
-        let slot = slots.open();
-        let receipt = Receipt::new(slot.clone());
+        let mut completions = Completions::default();
+        let completion = completions.open();
+        let receipt = Receipt::new(completion.clone());
         let (told, result) = crossbeam_channel::bounded(1);
         let waiter = Thread::spawn("waiter", 128 * 1024, move || {
             told.send(receipt.wait()).unwrap();
         })
         .unwrap();
-        slot.end(Disposition::Unsent, &mut Woken::default());
+        completion.end(Disposition::Unsent, &mut Woken::default());
         assert_eq!(result.recv(), Ok(Err(ReceiptError::Unsent)));
         assert!(waiter.join_until(None));
     }
@@ -419,14 +425,15 @@ mod tests {
     /// for it; or if a wait leaves something behind.
     #[test]
     fn an_end_wakes_those_that_wait_for_it_and_no_other() {
-        let mut slots = Completions::default();
-        let (one, other) = (slots.open(), slots.open());
-        let room = Arc::clone(&slots.room);
+        let mut completions = Completions::default();
+        let (one, other) = (completions.open(), completions.open());
+        let room = Arc::clone(&completions.room);
         let n_waiting = || room.0.lock().len();
         assert_eq!(one.wait(Duration::ZERO), Err(ReceiptError::Timeout));
         assert_eq!(n_waiting(), 0, "after a wait in vain");
         // The last one waits for the other message.
-        let receipts = [&one, &one, &one, &other].map(|slot| Receipt::new(slot.clone()));
+        let receipts =
+            [&one, &one, &one, &other].map(|completion| Receipt::new(completion.clone()));
         let (told, results) = crossbeam_channel::bounded(receipts.len());
         let waiters: Vec<_> = receipts
             .into_iter()
@@ -436,12 +443,13 @@ mod tests {
                 Thread::spawn("waiter", 128 * 1024, wait).unwrap()
             })
             .collect();
-        let is_awaited = |slot: &Completion| slot.fate().load(Ordering::SeqCst) == AWAITED;
+        let is_awaited =
+            |completion: &Completion| completion.disposition().load(Ordering::SeqCst) == AWAITED;
         while n_waiting() < waiters.len() || !is_awaited(&one) || !is_awaited(&other) {
             thread::yield_now();
         }
         let mut woken = Woken::default();
-        slots.open().end(Disposition::Sent, &mut woken);
+        completions.open().end(Disposition::Sent, &mut woken);
         assert_eq!((woken.0.len(), n_waiting()), (0, 4));
         one.end(Disposition::Sent, &mut woken);
         assert_eq!((woken.0.len(), n_waiting()), (3, 1));

@@ -15,7 +15,7 @@ use crate::{
 /// Used again and again by its network thread, so that its memory is.
 #[derive(Debug, Default)]
 pub(crate) struct SendBatch {
-    parcels: VecDeque<Parcel>,
+    entries: VecDeque<Parcel>,
     /// What the packed messages among them consist of, in the same order.
     packed: BytesMut,
     /// Of the message that is being sent: here it can be found should the engine panic.
@@ -52,16 +52,16 @@ impl SendBatch {
         if let EntryContent::Packed(packed) = entry.content {
             move_bytes(packed, &mut self.packed);
         }
-        self.parcels.push_back(Parcel::Entry(packet_id, entry));
+        self.entries.push_back(Parcel::Entry(packet_id, entry));
     }
 
     pub(crate) fn push_packet(&mut self, packet: Packet) {
-        self.parcels.push_back(Parcel::Packet(packet));
+        self.entries.push_back(Parcel::Packet(packet));
     }
 
     /// Takes the first one, to be sent. `sent` has to follow for a message, with or without success.
     pub(crate) fn pop(&mut self) -> Option<Outbound> {
-        Some(match self.parcels.pop_front()? {
+        Some(match self.entries.pop_front()? {
             Parcel::Packet(packet) => Outbound::Packet(packet),
             Parcel::Entry(packet_id, Entry { content, pending }) => {
                 let message = match content {
@@ -80,7 +80,7 @@ impl SendBatch {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.parcels.is_empty()
+        self.entries.is_empty()
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
             };
             let (content, _) = EntryContent::pack(message, &mut bytes);
             let pending = Pending {
-                slot: Completions::default().open(),
+                completion: Completions::default().open(),
                 accepted_at: None,
                 was_sent: false,
             };

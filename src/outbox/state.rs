@@ -104,7 +104,7 @@ pub(super) struct State {
     /// The connection's birth message, which waits for the exchange of an earlier one to end; all other
     /// messages wait for it.
     pub(super) birth_due: Option<Outgoing>,
-    pub(super) slots: Completions,
+    pub(super) completions: Completions,
     pub(super) ledger: Ledger,
     pub(super) suspicion: Suspicion,
     pub(super) unpromised: Unpromised,
@@ -343,7 +343,7 @@ impl State {
     fn sent_once(&mut self, pending: Pending, written: Disposition) {
         self.suspicion.is_blurred = true;
         self.unpromised.cut_off += u64::from(written == Disposition::ConnectionLost);
-        self.end(&pending.slot, written);
+        self.end(&pending.completion, written);
     }
 
     /// A message of QoS 1 or 2 was given to the encoder under this identifier.
@@ -351,7 +351,7 @@ impl State {
         self.inflight.push(InflightPublish {
             packet_id,
             qos: message.qos,
-            owner: Some(pending.slot),
+            owner: Some(pending.completion),
             message: Some(message),
             stage: Stage::Sent,
         });
@@ -396,7 +396,7 @@ impl State {
         // The engine panicked with the message in its hands.
         if let Some(pending) = unsent.sent() {
             self.in_hand -= 1;
-            self.end(&pending.slot, Disposition::ConnectionLost);
+            self.end(&pending.completion, Disposition::ConnectionLost);
         }
         let mut again = Vec::new();
         while let Some(outbound) = unsent.pop() {
@@ -461,7 +461,7 @@ impl State {
         let first = first.and_then(|it| {
             let message = it.message.as_deref()?;
             Some(FirstSent {
-                slot: it.owner.clone()?,
+                completion: it.owner.clone()?,
                 topic: message.topic.clone(),
                 bytes: message.size(),
                 is_only: self.inflight.len() == 1,
@@ -483,16 +483,16 @@ impl State {
         let Some(mut publish) = self.inflight.take_first_sent() else {
             return;
         };
-        if let (Some(slot), Some(closed_on)) = (&publish.owner, &verdict.closed_on) {
+        if let (Some(completion), Some(closed_on)) = (&publish.owner, &verdict.closed_on) {
             let topic = closed_on.topic.as_deref().unwrap_or_default();
-            slot.name(topic, closed_on.times);
+            completion.name(topic, closed_on.times);
         }
         if publish.qos == QoS::ExactlyOnce {
             // A broker that keeps the session may wait for PUBREL, and until then takes whatever has the
             // same identifier for a repetition.
             self.garbage.messages.extend(publish.message.take());
-            if let Some(slot) = publish.owner.take() {
-                self.end(&slot, Disposition::GivenUp);
+            if let Some(completion) = publish.owner.take() {
+                self.end(&completion, Disposition::GivenUp);
             }
             publish.stage = Stage::Released;
             self.inflight.push_front(publish);
@@ -506,12 +506,12 @@ impl State {
         for publish in self.inflight.take().into_iter().rev() {
             match publish {
                 InflightPublish {
-                    owner: Some(slot),
+                    owner: Some(completion),
                     message: Some(message),
                     ..
                 } if replay == Replay::Always => {
                     let pending = Pending {
-                        slot,
+                        completion,
                         accepted_at: None,
                         was_sent: true,
                     };
@@ -534,25 +534,25 @@ impl State {
     /// The client has ended, and this message was waiting. One that was sent before may have
     /// arrived.
     fn end_waiting(&mut self, pending: Pending) {
-        let fate = match pending.was_sent {
+        let disposition = match pending.was_sent {
             true => Disposition::NotAcknowledged,
             false => Disposition::Unsent,
         };
-        self.end(&pending.slot, fate);
+        self.end(&pending.completion, disposition);
     }
 
     /// What was in flight has come to its end, and its identifier is free.
-    fn end_inflight(&mut self, publish: InflightPublish<Completion>, fate: Disposition) {
+    fn end_inflight(&mut self, publish: InflightPublish<Completion>, disposition: Disposition) {
         self.ids.free_publish(publish.packet_id, publish.qos);
         self.garbage.messages.extend(publish.message);
-        if let Some(slot) = publish.owner {
-            self.end(&slot, fate);
+        if let Some(completion) = publish.owner {
+            self.end(&completion, disposition);
         }
     }
 
     /// A message has come to its end.
-    fn end(&mut self, slot: &Completion, fate: Disposition) {
-        let bucket = match fate {
+    fn end(&mut self, completion: &Completion, disposition: Disposition) {
+        let bucket = match disposition {
             Disposition::Acknowledged => &mut self.ledger.acknowledged,
             Disposition::Sent => &mut self.ledger.sent,
             Disposition::Expired => &mut self.ledger.expired,
@@ -564,14 +564,14 @@ impl State {
             Disposition::Unsent => &mut self.ledger.unsent,
         };
         *bucket += 1;
-        slot.end(fate, &mut self.garbage.woken);
+        completion.end(disposition, &mut self.garbage.woken);
     }
 
     /// Ends the messages that are too old and were never sent.
     pub(super) fn expire(&mut self, max_age: Option<Duration>) {
         let Some(max_age) = max_age else { return };
         while let Some(pending) = self.queue.pop_expired(max_age, &mut self.garbage) {
-            self.end(&pending.slot, Disposition::Expired);
+            self.end(&pending.completion, Disposition::Expired);
             self.queue.tidy(&mut self.garbage);
         }
     }
@@ -593,7 +593,7 @@ impl State {
             let Some(pending) = self.queue.pop_unsent(&mut self.garbage) else {
                 return;
             };
-            self.end(&pending.slot, Disposition::Dropped);
+            self.end(&pending.completion, Disposition::Dropped);
         }
     }
 

@@ -35,7 +35,7 @@ pub(super) struct Suspicion {
 
 #[derive(Debug)]
 struct Suspect {
-    slot: Completion,
+    completion: Completion,
     /// How many connections in a row ended with it as the first unacknowledged message.
     ends: u32,
     /// How many of them the broker closed.
@@ -82,7 +82,7 @@ pub(crate) struct ClosedOn {
 /// The first message that was sent on the connection that has ended, and not answered.
 #[derive(Debug)]
 pub(super) struct FirstSent {
-    pub(super) slot: Completion,
+    pub(super) completion: Completion,
     pub(super) topic: String,
     pub(super) bytes: usize,
     /// Nothing else is in flight.
@@ -202,9 +202,12 @@ impl Suspicion {
         verdict: &mut Verdict,
     ) {
         let was_careful = self.is_careful;
-        let before = self.suspect.take().filter(|it| it.slot.is(&first.slot));
+        let before = self
+            .suspect
+            .take()
+            .filter(|it| it.completion.is(&first.completion));
         let mut suspect = before.unwrap_or(Suspect {
-            slot: first.slot,
+            completion: first.completion,
             ends: 0,
             closes: 0,
         });

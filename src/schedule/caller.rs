@@ -32,7 +32,7 @@ pub(crate) struct Caller {
 impl Caller {
     /// The task for the schedule. Copy `i` of `n` has its phase at `i / n` of the interval.
     pub(crate) fn task(mut self, interval: Duration, (i, n): (usize, usize)) -> Task {
-        let counters = Arc::clone(&self.client.core().counters);
+        let counters = Arc::clone(&self.client.member().counters);
         let fraction = i as f64 / n.max(1) as f64;
         Task {
             interval,
@@ -44,14 +44,14 @@ impl Caller {
 
     fn tick(&mut self, interval: Duration) -> Tick {
         let begun = Instant::now();
-        let core = Arc::clone(self.client.core());
-        if !core.status.is_connected() {
-            return match core.status.is_ended() {
+        let member = Arc::clone(self.client.member());
+        if !member.status.is_connected() {
+            return match member.status.is_ended() {
                 true => Tick::Ended,
                 false => Tick::NotConnected,
             };
         }
-        if core.intake.is_closed() {
+        if member.intake.is_closed() {
             return Tick::Ended;
         }
         let repetitions = match self.on_failure {
@@ -67,7 +67,7 @@ impl Caller {
             repetition += 1;
             let pause = pause_before(repetition);
             // The next call is due before the pause is over, or there will be none.
-            if begun.elapsed() + pause >= interval || core.intake.pause(pause) {
+            if begun.elapsed() + pause >= interval || member.intake.pause(pause) {
                 break;
             }
         }
@@ -75,33 +75,35 @@ impl Caller {
     }
 
     fn call(&mut self) -> Result<(), Failure> {
-        let core = Arc::clone(self.client.core());
-        core.counters.ticks.increment();
+        let member = Arc::clone(self.client.member());
+        member.counters.ticks.increment();
         let (function, client) = (&mut self.function, &self.client);
         let (called, was_refused) = refusals::watched(|| call(|| function(client)));
         let Err(Failed { text, panicked }) = called else {
             return Ok(());
         };
         // As long as its own client goes on, it is called again, and its errors count.
-        if was_refused && !panicked && core.intake.is_closed() {
+        if was_refused && !panicked && member.intake.is_closed() {
             log::debug!("left at the stop: {text}");
             return Ok(());
         }
         let failure = Failure {
             kind: FailureKind::PubFunction,
-            client: Arc::clone(&core.name),
+            client: Arc::clone(&member.name),
             topic: None,
             message: text,
             panicked,
         };
         match panicked {
             true => {
-                core.counters.pub_panics.increment();
-                core.log.error(&failure.about(), format_args!("{failure}"));
+                member.counters.pub_panics.increment();
+                member
+                    .log
+                    .error(&failure.about(), format_args!("{failure}"));
             }
             false => {
-                core.counters.pub_errors.increment();
-                core.log.warn(&failure.about(), format_args!("{failure}"));
+                member.counters.pub_errors.increment();
+                member.log.warn(&failure.about(), format_args!("{failure}"));
             }
         }
         Err(failure)

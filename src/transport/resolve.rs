@@ -63,7 +63,7 @@ impl Resolver {
     /// The ways to the broker, the most promising one first. Blocks as long as the system's name
     /// service does.
     pub(crate) fn resolve(&mut self) -> Result<(Address, Vec<Target>), Cause> {
-        let hops = match &self.address {
+        let targets = match &self.address {
             Address::Unix(_) => vec![Target::File],
             Address::Network {
                 scheme, host, port, ..
@@ -82,14 +82,14 @@ impl Resolver {
                 }
             }
         };
-        Ok((self.address.clone(), hops))
+        Ok((self.address.clone(), targets))
     }
 
     /// This way is tried now. Until more is known, the next attempt begins with the one behind it:
     /// an address that swallows everything must not use up all attempts.
-    pub(crate) fn trying(&mut self, hop: &Target) {
+    pub(crate) fn trying(&mut self, target: &Target) {
         self.detour.is_taken = false;
-        match hop {
+        match target {
             Target::Address(address) => self.last = Some((*address, false)),
             Target::InPlaceOfName(address) => {
                 self.last = Some((*address, false));
@@ -101,9 +101,9 @@ impl Resolver {
     }
 
     /// The attempt at this way failed.
-    pub(crate) fn failed(&mut self, hop: &Target, cause: &Cause) {
+    pub(crate) fn failed(&mut self, target: &Target, cause: &Cause) {
         let is_silent = matches!(cause, Cause::ConnectTimeout { .. });
-        match hop {
+        match target {
             // Refused by one address, rumqttc goes on to the next: it hung, so at the first one.
             Target::Name if is_silent => {
                 if let Some(first) = self.detour.first {
@@ -197,8 +197,8 @@ fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Cause> {
 mod tests {
     use super::*;
 
-    fn hops(scheme: Scheme, host: &str) -> Result<Vec<Target>, Cause> {
-        resolver(scheme, host).resolve().map(|(_, hops)| hops)
+    fn targets(scheme: Scheme, host: &str) -> Result<Vec<Target>, Cause> {
+        resolver(scheme, host).resolve().map(|(_, targets)| targets)
     }
 
     fn resolver(scheme: Scheme, host: &str) -> Resolver {
@@ -214,16 +214,16 @@ mod tests {
     fn addresses_are_taken_as_they_are_and_names_looked_up() {
         let literal = Target::Address("[::1]:7".parse().unwrap());
         for scheme in [Scheme::Mqtt, Scheme::Mqtts, Scheme::Wss] {
-            assert_eq!(hops(scheme, "::1"), Ok(vec![literal.clone()]));
-            let nothing = hops(scheme, "no-such-host.invalid").unwrap_err();
+            assert_eq!(targets(scheme, "::1"), Ok(vec![literal.clone()]));
+            let nothing = targets(scheme, "no-such-host.invalid").unwrap_err();
             assert!(matches!(nothing, Cause::Resolve { .. }), "{nothing}");
         }
-        let is_loopback = |hop: &Target| match hop {
+        let is_loopback = |target: &Target| match target {
             Target::Address(address) => address.ip().is_loopback(),
             _ => false,
         };
         assert!(
-            hops(Scheme::Ws, "localhost")
+            targets(Scheme::Ws, "localhost")
                 .unwrap()
                 .iter()
                 .all(is_loopback)
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn tls_over_tcp_is_given_the_name() {
-        assert_eq!(hops(Scheme::Mqtts, "localhost"), Ok(vec![Target::Name]));
+        assert_eq!(targets(Scheme::Mqtts, "localhost"), Ok(vec![Target::Name]));
     }
 
     /// Fails if a way is left out or repeated, or if a broker that must be told the name gets no attempt by it.
@@ -279,10 +279,10 @@ mod tests {
         let mut resolver = resolver(Scheme::Mqtts, "twice");
         // One attempt that fails at its first way: what its ways were.
         let mut attempt = |addresses: &[SocketAddr], cause: Cause| {
-            let hops = resolver.by_name(addresses.to_vec());
-            resolver.trying(&hops[0]);
-            resolver.failed(&hops[0], &cause);
-            hops
+            let targets = resolver.by_name(addresses.to_vec());
+            resolver.trying(&targets[0]);
+            resolver.failed(&targets[0], &cause);
+            targets
         };
         assert_eq!(attempt(&[a], silent()), [Target::Name]);
         assert_eq!(attempt(&[a], silent()), [Target::Name], "there is no other");

@@ -106,9 +106,9 @@ impl IterEngine {
     }
 
     fn set_options(&mut self, login: Option<(String, String)>) {
-        if let Some((address, hop)) = &self.target {
+        if let Some((address, target)) = &self.target {
             let mut options =
-                transport::options(&self.settings, address, hop, self.tls.as_ref(), login);
+                transport::options(&self.settings, address, target, self.tls.as_ref(), login);
             options.set_inflight(self.ids);
             self.connection.eventloop.mqtt_options = options;
         }
@@ -147,9 +147,9 @@ impl IterEngine {
 }
 
 impl Engine for IterEngine {
-    fn set_target(&mut self, address: &Address, hop: Target, login: Option<(String, String)>) {
-        self.context.address = Some(transport::place(address, &hop).into());
-        self.target = Some((address.clone(), hop));
+    fn set_target(&mut self, address: &Address, target: Target, login: Option<(String, String)>) {
+        self.context.address = Some(transport::place(address, &target).into());
+        self.target = Some((address.clone(), target));
         self.set_options(login);
     }
 

@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// What an error names as the place that was tried.
-pub(super) fn place(address: &Address, hop: &Target) -> String {
-    match (hop, address) {
+pub(super) fn place(address: &Address, target: &Target) -> String {
+    match (target, address) {
         (Target::Address(socket), _) => socket.to_string(),
         (Target::Name, Address::Network { host, port, .. }) => with_port(host, *port),
         (Target::InPlaceOfName(socket), Address::Network { host, .. }) => {
@@ -31,7 +31,7 @@ pub(super) fn place(address: &Address, hop: &Target) -> String {
 pub(super) fn options(
     settings: &Settings,
     address: &Address,
-    hop: &Target,
+    target: &Target,
     tls: Option<&TlsConfig>,
     login: Option<(String, String)>,
 ) -> MqttOptions {
@@ -41,10 +41,10 @@ pub(super) fn options(
             scheme,
             host,
             port,
-            target,
+            target: request_target,
         } => match scheme {
             Scheme::Mqtt => {
-                let host = match hop {
+                let host = match target {
                     Target::Address(socket) => bracketed(*socket),
                     _ => host.clone(),
                 };
@@ -52,7 +52,7 @@ pub(super) fn options(
             }
             Scheme::Mqtts => {
                 // Without brackets: rumqttc makes the name of the certificate of it, too.
-                let (place, name) = match hop {
+                let (place, name) = match target {
                     Target::InPlaceOfName(socket) => (socket.ip().to_string(), Some(&**host)),
                     _ => (host.clone(), None),
                 };
@@ -60,13 +60,13 @@ pub(super) fn options(
                 with_tls(options, tls, name)
             }
             Scheme::Ws | Scheme::Wss => {
-                let place = match hop {
+                let place = match target {
                     Target::Address(socket) => format!("{}:{}", bracketed(*socket), socket.port()),
                     _ => with_port(host, *port),
                 };
-                let url = format!("{}://{place}{target}", scheme.name());
+                let url = format!("{}://{place}{request_target}", scheme.name());
                 let options = convert::options(settings, &url, *port, login);
-                websocket(options, *scheme, (host, *port), target, tls)
+                websocket(options, *scheme, (host, *port), request_target, tls)
             }
         },
     }
@@ -124,7 +124,7 @@ fn websocket(
     mut options: MqttOptions,
     scheme: Scheme,
     (host, port): (&str, u16),
-    target: &str,
+    request_target: &str,
     tls: Option<&TlsConfig>,
 ) -> MqttOptions {
     options.set_transport(match (scheme, tls) {
@@ -136,7 +136,7 @@ fn websocket(
     });
     let server_name = tls.and_then(|tls| tls.server_name.as_deref());
     let place = with_port(server_name.unwrap_or(host), port);
-    let url = format!("{}://{place}{target}", scheme.name());
+    let url = format!("{}://{place}{request_target}", scheme.name());
     // A port that goes without saying is left out (RFC 9110, section 7.2).
     let header = match port == scheme.default_port() {
         true => with_port(host, port)
