@@ -56,14 +56,14 @@
 //! # Threads
 //!
 //! One for each client, the workers, the publisher threads, and the caller's:
-//! [`Fleet::threads`] is the bill. The signal handler of [`FleetBuilder::run`] and
+//! [`Fleet::threads`] counts them. The signal handler of [`FleetBuilder::run`] and
 //! [`Fleet::stop_on_signal`] lives on a thread of its own, which belongs to the process
 //! and is not counted.
 //!
 //! | thread | how many | runs |
 //! |---|---|---|
 //! | the client's name | one for each client | the connection, TLS included; the name look-up; the function of [`ClientSpec::credentials_with`] |
-//! | rumqttc's, not on the bill | one for each client with `mqtts://` and a host name or an IPv6 address, for 10 s after each connect | a second look-up of that name |
+//! | rumqttc's, not counted | one for each client with `mqtts://` and a host name or an IPv6 address, for 10 s after each connect | a second look-up of that name |
 //! | `worker-0`, … | [`FleetBuilder::workers`] if there is a handler, else none | handlers, the dead-letter function; the first one also the state callback |
 //! | `publisher`, or `publisher-0`, … | [`FleetBuilder::publishers`] if there are pub functions, else none | pub functions; in a fleet without workers, the first one also the state callback, for which it is made if need be |
 //!

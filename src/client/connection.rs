@@ -295,7 +295,7 @@ impl ClientLoop {
             let mut late = Vec::new();
             self.engine.await_close(&mut |event| late.push(event));
             late.into_iter().for_each(|event| self.handle_late(event));
-            self.member.subscriptions.lock().said_goodbye();
+            self.member.subscriptions.lock().disconnect_written();
         }
         self.dispatch.hand_over();
         self.dispatch.source().acks.forget();

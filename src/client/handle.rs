@@ -19,8 +19,8 @@ use crate::{
         counters::Stats,
         failure::Failure,
         ledger::Ledger,
-        refusals,
         state::{ClientState, Outcome},
+        stop_refusals,
         wait::WaitError,
     },
     outbox::{
@@ -176,7 +176,7 @@ impl Client {
             Ok(receipt) => Ok(receipt),
             Err((message, refusal)) => {
                 if refusal == NotTaken::Closed && self.0.intake.is_closed() {
-                    refusals::note();
+                    stop_refusals::record();
                     self.0.intake.note_refusal();
                 }
                 let kind = match (refusal, patience) {

@@ -16,7 +16,7 @@ use crate::{
         source::{Load, Room, Source},
     },
     session::{
-        ack_order::{Acknowledgement, Admission},
+        ack_order::{Acknowledgement, Reception},
         packet::{Publication, Received},
     },
     spec::{
@@ -140,17 +140,17 @@ impl Dispatch {
                 let acknowledgement = Acknowledgement { packet_id, qos };
                 let has_place = source.has_identifiers(self.tally.acknowledged);
                 match source.acks.received(acknowledgement, has_place) {
-                    Admission::New(ticket) => {
+                    Reception::New(ticket) => {
                         self.tally.acknowledged += 1;
                         self.to_acknowledge += 1;
                         Some(ticket)
                     }
-                    Admission::Repeated => {
+                    Reception::Repeated => {
                         source.counters.received.increment();
                         source.counters.repeated.increment();
                         return Ok(());
                     }
-                    Admission::OutOfIdentifiers => {
+                    Reception::OutOfIdentifiers => {
                         return Err(ProtocolViolation::OutOfIdentifiers);
                     }
                 }

@@ -6,7 +6,7 @@ use crate::{
     inbox::{message::Message, source::Source},
     observe::{
         failure::{Failure, FailureKind},
-        refusals,
+        stop_refusals,
     },
     session::filter::topic_matches,
     supervise::{
@@ -215,7 +215,7 @@ fn attempt(
     message: &Message,
     function: impl FnOnce() -> HandlerResult,
 ) -> Attempt {
-    let (called, was_refused) = refusals::watched(|| call(function));
+    let (called, was_refused) = stop_refusals::watched(|| call(function));
     let Err(Failed { text, panicked }) = called else {
         return Attempt::Done;
     };

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
     use crate::{
         inbox::source::{Load, Share},
-        session::ack_order::{Acknowledgement, Admission},
+        session::ack_order::{Acknowledgement, Reception},
         spec::qos::QoS,
         supervise::stop::Intake,
     };
@@ -128,7 +128,7 @@ mod tests {
                     let ticket = match content.qos {
                         QoS::AtMostOnce => None,
                         _ => match source.acks.received(acknowledgement, true) {
-                            Admission::New(ticket) => Some(ticket),
+                            Reception::New(ticket) => Some(ticket),
                             refused => panic!("{refused:?}"),
                         },
                     };
@@ -138,7 +138,7 @@ mod tests {
                 let messages: Vec<_> = match collected.take(&source, now) {
                     None => Vec::new(),
                     Some(LaneBatch::One(message)) => vec![message],
-                    Some(LaneBatch::Many(bundle)) => bundle.into_messages().collect(),
+                    Some(LaneBatch::Many(packed)) => packed.into_messages().collect(),
                 };
                 prop_assert_eq!(messages.len(), count);
                 let flags = wake_up.iter().cycle().map(|it| it.2);

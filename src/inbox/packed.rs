@@ -65,7 +65,7 @@ enum PackedForm {
 }
 
 impl PackedParts {
-    /// Room for as much as the last bundle of the lane had. One that is smaller so keeps at most what
+    /// Room for as much as the last batch of the lane had. One that is smaller so keeps at most what
     /// the one before it did.
     pub(crate) fn for_about(usual: Extent) -> Self {
         Self {

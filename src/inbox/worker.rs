@@ -168,8 +168,8 @@ impl Worker {
     fn handle(&mut self, batch: LaneBatch) -> bool {
         match batch {
             LaneBatch::One(message) => self.handle_one(message),
-            LaneBatch::Many(bundle) => {
-                for message in bundle.into_messages() {
+            LaneBatch::Many(packed) => {
+                for message in packed.into_messages() {
                     // What is left is dropped, as if it were still in the queue.
                     if self.expired.load(Ordering::Relaxed) {
                         return false;

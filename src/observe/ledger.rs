@@ -24,7 +24,7 @@ pub struct Ledger {
     pub expired: u64,
     /// Dropped by policy: the outbox was full and makes room by dropping the oldest.
     pub dropped: u64,
-    /// Sent, and their fate can't be known any more: a QoS 0 message whose connection broke while
+    /// Sent, and what became of them can't be known any more: a QoS 0 message whose connection broke while
     /// it was written, an unacknowledged one whose session was lost or whose client has ended.
     pub failed: u64,
     /// Never sent: still in the outbox when the client ended.

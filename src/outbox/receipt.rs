@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::{
     observe::{
         cause::{Cause, in_a_row},
-        refusals,
+        stop_refusals,
     },
     supervise::stop::deadline_after,
 };
@@ -177,7 +177,7 @@ impl Receipt {
 fn noted(result: Result<Delivery, ReceiptError>) -> Result<Delivery, ReceiptError> {
     use ReceiptError::{Failed, Unsent};
     if matches!(result, Err(Unsent | Failed(FailedCause::NotAcknowledged))) {
-        refusals::note();
+        stop_refusals::record();
     }
     result
 }

@@ -10,7 +10,7 @@ use crate::{
     inbox::handler::{FailureSink, OnFailure, pause_before},
     observe::{
         failure::{Failure, FailureKind},
-        refusals,
+        stop_refusals,
     },
     schedule::{Task, Tick},
     supervise::{
@@ -78,7 +78,7 @@ impl Caller {
         let member = Arc::clone(self.client.member());
         member.counters.ticks.increment();
         let (function, client) = (&mut self.function, &self.client);
-        let (called, was_refused) = refusals::watched(|| call(|| function(client)));
+        let (called, was_refused) = stop_refusals::watched(|| call(|| function(client)));
         let Err(Failed { text, panicked }) = called else {
             return Ok(());
         };

@@ -34,7 +34,7 @@ pub(crate) type Release = Box<dyn Fn(&[Acknowledgement]) + Send + Sync>;
 
 /// What a received message is to its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Admission {
+pub(crate) enum Reception {
     /// A message to deliver.
     New(Ticket),
     /// A QoS 2 message that was delivered before: only its acknowledgement is repeated.
@@ -90,10 +90,10 @@ impl AckQueue {
 
     /// A message came. What is new needs a place in the queue: a QoS 2 message that is refused must
     /// not count as delivered when it comes again.
-    pub(crate) fn received(&self, acknowledgement: Acknowledgement, has_place: bool) -> Admission {
+    pub(crate) fn received(&self, acknowledgement: Acknowledgement, has_place: bool) -> Reception {
         let mut inner = self.inner.lock();
         if inner.slots.len() >= MOST_UNACKNOWLEDGED {
-            return Admission::OutOfIdentifiers;
+            return Reception::OutOfIdentifiers;
         }
         let first = inner.first;
         let is_once = acknowledgement.qos == QoS::ExactlyOnce;
@@ -101,12 +101,12 @@ impl AckQueue {
             number: first + inner.slots.len() as u64,
             exactly_once: is_once.then_some(acknowledgement.packet_id),
         };
-        let mut admission = Admission::New(ticket);
+        let mut admission = Reception::New(ticket);
         let mut done = false;
         let packet_id = acknowledgement.packet_id;
         let is_known = is_once && inner.exactly_once.contains_key(&packet_id);
         if !has_place && !is_known {
-            return Admission::OutOfIdentifiers;
+            return Reception::OutOfIdentifiers;
         }
         if is_once {
             match inner.exactly_once.entry(packet_id) {
@@ -122,11 +122,11 @@ impl AckQueue {
                     // One acknowledgement answers all repetitions that came before it; a second
                     // slot would wait for a ticket that nobody remembers.
                     if once.repeated.unwrap_or(once.delivered).number >= first {
-                        return Admission::Repeated;
+                        return Reception::Repeated;
                     }
                     once.repeated = Some(ticket);
                     done = once.handled;
-                    admission = Admission::Repeated;
+                    admission = Reception::Repeated;
                 }
             }
         }
@@ -258,7 +258,7 @@ mod tests {
 
     fn ticket(queue: &AckQueue, acknowledgement: Acknowledgement) -> Option<Ticket> {
         match queue.received(acknowledgement, true) {
-            Admission::New(ticket) => Some(ticket),
+            Reception::New(ticket) => Some(ticket),
             _ => None,
         }
     }
@@ -273,14 +273,14 @@ mod tests {
         let first = ticket(&queue, twice).unwrap();
         assert_eq!(
             queue.received(twice, true),
-            Admission::Repeated,
+            Reception::Repeated,
             "before it is handled"
         );
         assert!(released.lock().is_empty());
         queue.forget();
         assert_eq!(
             queue.received(twice, true),
-            Admission::Repeated,
+            Reception::Repeated,
             "on the next connection"
         );
         queue.handled(first);
@@ -292,7 +292,7 @@ mod tests {
         queue.forget();
         assert_eq!(
             queue.received(twice, true),
-            Admission::Repeated,
+            Reception::Repeated,
             "PUBREC was lost"
         );
         assert_eq!(*released.lock(), [7, 7]);
@@ -312,12 +312,12 @@ mod tests {
             packet_id: 7,
             qos: QoS::ExactlyOnce,
         };
-        assert_eq!(queue.received(once, false), Admission::OutOfIdentifiers);
+        assert_eq!(queue.received(once, false), Reception::OutOfIdentifiers);
         queue.forget();
         let again = ticket(&queue, once).unwrap();
         assert_eq!(
             queue.received(once, false),
-            Admission::Repeated,
+            Reception::Repeated,
             "what is delivered has its place"
         );
         queue.handled(again);
@@ -328,7 +328,7 @@ mod tests {
     fn a_broker_without_free_identifiers_is_noticed() {
         let (queue, _released) = queue();
         assert!((1..=u16::MAX).all(|id| ticket(&queue, ack(id)).is_some()));
-        assert_eq!(queue.received(ack(1), true), Admission::OutOfIdentifiers);
+        assert_eq!(queue.received(ack(1), true), Reception::OutOfIdentifiers);
     }
 
     proptest! {

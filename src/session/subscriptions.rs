@@ -136,8 +136,7 @@ impl Subscriptions {
         if self.wanted.len() == before {
             return false;
         }
-        let is_noted =
-            |farewell: &PendingUnsubscribe| farewell.filters.iter().any(|it| it == filter);
+        let is_noted = |pending: &PendingUnsubscribe| pending.filters.iter().any(|it| it == filter);
         if is_connected || !self.unsubscribing.iter().any(is_noted) {
             self.unsubscribing.push_back(PendingUnsubscribe {
                 packet_id: None,
@@ -191,14 +190,14 @@ impl Subscriptions {
     /// UNSUBACK came: the broker has forgotten the filters.
     pub(crate) fn unsubscribed(&mut self, packet_id: u16) {
         self.unsubscribing
-            .retain(|farewell| farewell.packet_id != Some(packet_id));
+            .retain(|pending| pending.packet_id != Some(packet_id));
     }
 
     /// DISCONNECT was written: the broker reads the UNSUBSCRIBEs before it, and its answers do not
     /// matter any more.
-    pub(crate) fn said_goodbye(&mut self) {
+    pub(crate) fn disconnect_written(&mut self) {
         self.unsubscribing
-            .retain(|farewell| farewell.packet_id.is_none());
+            .retain(|pending| pending.packet_id.is_none());
     }
 
     /// The filters that the broker may still have, though nobody wants them any more: UNSUBSCRIBE
@@ -503,7 +502,7 @@ mod tests {
         assert_eq!(subscriptions.unfinished_unsubscribes(), [""; 0]);
         assert_eq!(connected(&mut subscriptions, true, 1_000).0.len(), 0);
         assert!(subscriptions.drop_filter("b", false));
-        subscriptions.said_goodbye();
+        subscriptions.disconnect_written();
         assert_eq!(
             subscriptions.unfinished_unsubscribes(),
             ["b"],
@@ -514,7 +513,7 @@ mod tests {
         subscriptions.want("c".into(), QoS::AtMostOnce);
         assert!(subscriptions.drop_filter("c", true));
         subscriptions.unsubscribe_written(6);
-        subscriptions.said_goodbye();
+        subscriptions.disconnect_written();
         assert_eq!(subscriptions.unfinished_unsubscribes(), [""; 0], "written");
     }
 }

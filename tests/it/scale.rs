@@ -139,12 +139,12 @@ impl Scale {
 
     /// Threads, descriptors and memory of each client are what is promised.
     fn check_costs(&self, when: &str, touched: Touched) {
-        let bill = self.fleet.threads();
-        assert_eq!(bill.total(), self.n + WORKERS + 1, "{bill:?}");
+        let count = self.fleet.threads();
+        assert_eq!(count.total(), self.n + WORKERS + 1, "{count:?}");
         let now = costs();
-        // The caller is in the bill, and was there before.
+        // The caller is in the count, and was there before.
         let threads = now.threads - self.before.threads + 1;
-        assert_eq!(threads, bill.total(), "{when}: the system's list");
+        assert_eq!(threads, count.total(), "{when}: the system's list");
         let descriptors = now.descriptors - self.before.descriptors;
         assert!(descriptors <= DESCRIPTORS * self.n, "{when}: {descriptors}");
         let bytes = now.bytes.saturating_sub(self.before.bytes) / self.n as u64;

@@ -300,11 +300,11 @@ fn the_threads_are_those_of_the_page() {
             assert_eq!(on, thread, "{what}");
             assert!(page.contains(on_the_page), "{on_the_page}");
         }
-        let bill = fleet.threads();
-        assert_eq!(bill.total(), 1 + 1 + 1 + 1);
+        let count = fleet.threads();
+        assert_eq!(count.total(), 1 + 1 + 1 + 1);
         // The broker has two threads for the connection, and one that accepts.
         let ours = proc::thread_count() - before.len() - of_broker - 2;
-        assert_eq!(ours, bill.total() - 1, "{:?}", proc::thread_names());
+        assert_eq!(ours, count.total() - 1, "{:?}", proc::thread_names());
         fleet.stop(STOP);
     });
 }

@@ -84,7 +84,7 @@ pub(crate) fn measure(
     let kind = match cell.scenario {
         Scenario::Publish => "publish",
         Scenario::Echo => "echo",
-        Scenario::Receive | Scenario::Paced | Scenario::Crowd => "receive",
+        Scenario::Receive | Scenario::Paced | Scenario::ConnectStorm => "receive",
     };
     let mut command = options.available.command(member)?;
     command.args([
@@ -111,7 +111,7 @@ pub(crate) fn measure(
         Scenario::Publish => bench.publish(),
         Scenario::Echo => bench.echo(),
         Scenario::Paced => bench.paced(),
-        Scenario::Crowd => bench.crowd(),
+        Scenario::ConnectStorm => bench.connect_storm(),
     }
 }
 
@@ -173,7 +173,7 @@ impl Bench<'_> {
     }
 
     /// Connects, is idle, loses all connections and gets them back, stops.
-    fn crowd(&mut self) -> Result<Figures> {
+    fn connect_storm(&mut self) -> Result<Figures> {
         let clients = self.cell.clients as f64;
         let mut figures = Figures::default();
         let mut set = |metric, value| figures.values.push((metric, value));

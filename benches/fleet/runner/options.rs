@@ -12,7 +12,7 @@ pub(crate) const HELP: &str = "\
 cargo bench [--] [options]
 
   --quick            the small set: fewer clients, rounds and peers, under two minutes
-  --scenario NAME    receive, publish, echo, paced or crowd; may be repeated
+  --scenario NAME    receive, publish, echo, paced or connect_storm; may be repeated
   --clients N        only cells of N clients; may be repeated
   --qos N            only cells of this quality of service
   --peers LIST       of raw,mosquitto,paho-c,python,symqtt,next; or all, or none

@@ -12,7 +12,7 @@ pub(crate) enum Scenario {
     Publish,
     Echo,
     Paced,
-    Crowd,
+    ConnectStorm,
 }
 
 impl Scenario {
@@ -21,7 +21,7 @@ impl Scenario {
         Self::Publish,
         Self::Echo,
         Self::Paced,
-        Self::Crowd,
+        Self::ConnectStorm,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -30,7 +30,7 @@ impl Scenario {
             Self::Publish => "publish",
             Self::Echo => "echo",
             Self::Paced => "paced",
-            Self::Crowd => "crowd",
+            Self::ConnectStorm => "connect_storm",
         }
     }
 
@@ -40,7 +40,7 @@ impl Scenario {
             Self::Publish => "Publish",
             Self::Echo => "Request and reply, one in flight",
             Self::Paced => "Receive at half load, from the intended time",
-            Self::Crowd => "Connect, idle, reconnect, stop",
+            Self::ConnectStorm => "Connect, idle, reconnect, stop",
         }
     }
 
@@ -48,7 +48,7 @@ impl Scenario {
         match self {
             Self::Receive | Self::Publish => &[Rate, Cpu],
             Self::Echo | Self::Paced => &[P50, P99, Cpu],
-            Self::Crowd => &[
+            Self::ConnectStorm => &[
                 Connect,
                 ConnectCpu,
                 Resident,
@@ -77,7 +77,7 @@ impl Cell {
     pub(crate) fn title(&self) -> String {
         let clients = format!("N = {}", self.clients);
         match self.scenario {
-            Scenario::Echo | Scenario::Crowd => clients,
+            Scenario::Echo | Scenario::ConnectStorm => clients,
             _ if self.qos == 1 && self.window != WINDOW => {
                 format!("QoS 1, {clients}, window {}", self.window)
             }
@@ -107,7 +107,7 @@ pub(crate) fn cells(options: &Options) -> Vec<Cell> {
             members,
         });
     };
-    let crowds: &[usize] = if options.quick {
+    let counts: &[usize] = if options.quick {
         &[1, 10, 100]
     } else {
         &[1, 10, 100, 1_000]
@@ -127,13 +127,13 @@ pub(crate) fn cells(options: &Options) -> Vec<Cell> {
     ];
     let publish = [Bare, Ours(1), Raw, Mosquitto, PahoC, Python, Symqtt, Next];
     for qos in [0, 1] {
-        for &clients in crowds {
+        for &clients in counts {
             add(Scenario::Receive, qos, clients, WINDOW, &receive);
         }
     }
     add(Scenario::Receive, 1, 1, SMALL_WINDOW, &receive);
     for qos in [0, 1] {
-        for &clients in crowds {
+        for &clients in counts {
             add(Scenario::Publish, qos, clients, WINDOW, &publish);
         }
     }
@@ -147,13 +147,13 @@ pub(crate) fn cells(options: &Options) -> Vec<Cell> {
         &[Bare, Ours(1), Ours(2), Raw],
     );
     // Without workers: clients and the caller are all its threads.
-    let crowd = [Bare, Ours(0), Raw, Mosquitto, PahoC, Python];
+    let connect_storm = [Bare, Ours(0), Raw, Mosquitto, PahoC, Python];
     add(
-        Scenario::Crowd,
+        Scenario::ConnectStorm,
         1,
         if options.quick { 200 } else { 1_000 },
         WINDOW,
-        &crowd,
+        &connect_storm,
     );
     cells.retain(|cell| options.has_cell(cell));
     cells

@@ -9,7 +9,7 @@ use crate::{
 
 pub(crate) mod error;
 mod parse;
-mod told;
+mod without_values;
 
 /// The clients that a TOML or JSON file describes (feature `files`).
 ///

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::client::{
     copies::Copies,
-    file::{error::SpecFileError, told::without_values},
+    file::{error::SpecFileError, without_values::without_values},
 };
 
 #[derive(Deserialize)]

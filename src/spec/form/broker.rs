@@ -1,4 +1,4 @@
-//! Brokers in a file: URLs, read where they stand, so that a mistake has a line.
+//! SerializedBrokers in a file: URLs, read where they stand, so that a mistake has a line.
 
 use std::fmt;
 
@@ -52,9 +52,9 @@ impl<'de> de::Visitor<'de> for BrokerListVisitor {
 }
 
 /// The brokers of a spec: a list only if there are several.
-pub(super) struct Brokers<'a>(pub(super) &'a Settings);
+pub(super) struct SerializedBrokers<'a>(pub(super) &'a Settings);
 
-impl Serialize for Brokers<'_> {
+impl Serialize for SerializedBrokers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Settings {
             broker,

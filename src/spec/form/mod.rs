@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::spec::{
     credentials::Credentials,
     form::{
-        broker::{BrokerList, Brokers},
+        broker::{BrokerList, SerializedBrokers},
         duration::Span,
         message::MessageForm,
         topic::Subscription,
@@ -122,7 +122,7 @@ pub(crate) struct Written<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     times: Option<usize>,
-    broker: Brokers<'a>,
+    broker: SerializedBrokers<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -175,7 +175,7 @@ impl<'a> Written<'a> {
         Self {
             name: &settings.name,
             times,
-            broker: Brokers(settings),
+            broker: SerializedBrokers(settings),
             client_id: settings.client_id.as_deref(),
             keep_alive: other(Span(settings.keep_alive), Span(usual.keep_alive)),
             session: other(settings.session, usual.session),

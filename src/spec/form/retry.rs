@@ -8,9 +8,9 @@ use crate::spec::{form::duration::Span, retry::Retry};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
+struct RetryTable {
     #[serde(default)]
-    attempts: Attempts,
+    attempts: AttemptLimit,
     #[serde(skip_serializing_if = "Option::is_none")]
     pause: Option<Pause>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,21 +50,21 @@ impl<'de> de::Visitor<'de> for PauseVisitor {
     }
 }
 
-struct Attempts(Option<u32>);
+struct AttemptLimit(Option<u32>);
 
-impl Default for Attempts {
+impl Default for AttemptLimit {
     fn default() -> Self {
         Self(Retry::default().attempts)
     }
 }
 
-impl From<Attempts> for Retry {
-    fn from(attempts: Attempts) -> Self {
+impl From<AttemptLimit> for Retry {
+    fn from(attempts: AttemptLimit) -> Self {
         attempts.0.map_or_else(Self::forever, Self::attempts)
     }
 }
 
-impl Serialize for Attempts {
+impl Serialize for AttemptLimit {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Some(attempts) => serializer.serialize_u32(attempts),
@@ -73,7 +73,7 @@ impl Serialize for Attempts {
     }
 }
 
-impl<'de> Deserialize<'de> for Attempts {
+impl<'de> Deserialize<'de> for AttemptLimit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AttemptsVisitor)
     }
@@ -82,27 +82,27 @@ impl<'de> Deserialize<'de> for Attempts {
 struct AttemptsVisitor;
 
 impl de::Visitor<'_> for AttemptsVisitor {
-    type Value = Attempts;
+    type Value = AttemptLimit;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a number of attempts from 1 on, or \"forever\"")
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Attempts, E> {
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<AttemptLimit, E> {
         match text {
-            "forever" => Ok(Attempts(None)),
+            "forever" => Ok(AttemptLimit(None)),
             other => Err(E::invalid_value(de::Unexpected::Str(other), &self)),
         }
     }
 
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Attempts, E> {
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<AttemptLimit, E> {
         match u32::try_from(number) {
-            Ok(attempts @ 1..) => Ok(Attempts(Some(attempts))),
+            Ok(attempts @ 1..) => Ok(AttemptLimit(Some(attempts))),
             _ => Err(E::invalid_value(de::Unexpected::Unsigned(number), &self)),
         }
     }
 
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Attempts, E> {
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<AttemptLimit, E> {
         match u64::try_from(number) {
             Ok(number) => self.visit_u64(number),
             Err(_) => Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
@@ -112,13 +112,13 @@ impl de::Visitor<'_> for AttemptsVisitor {
 
 impl Serialize for Retry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let attempts = Attempts(self.attempts);
-        let usual = Self::from(Attempts(self.attempts));
+        let attempts = AttemptLimit(self.attempts);
+        let usual = Self::from(AttemptLimit(self.attempts));
         if *self == usual {
             return attempts.serialize(serializer);
         }
         let pause = (self.shortest, self.longest);
-        let table = Table {
+        let table = RetryTable {
             attempts,
             pause: (pause != (usual.shortest, usual.longest))
                 .then_some(Pause(Span(pause.0), Span(pause.1))),
@@ -158,7 +158,7 @@ impl<'de> de::Visitor<'de> for RetryVisitor {
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Retry, A::Error> {
-        let table = Table::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        let table = RetryTable::deserialize(de::value::MapAccessDeserializer::new(map))?;
         let mut retry = Retry::from(table.attempts);
         if let Some(Pause(shortest, longest)) = table.pause {
             retry = retry.pause(shortest.0..=longest.0);

@@ -36,7 +36,7 @@ impl<'de> Deserialize<'de> for Subscription {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
+struct SubscriptionTable {
     filter: Filter,
     #[serde(default)]
     qos: QoS,
@@ -60,7 +60,7 @@ impl<'de> de::Visitor<'de> for SubscriptionVisitor {
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Subscription, A::Error> {
-        let table = Table::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        let table = SubscriptionTable::deserialize(de::value::MapAccessDeserializer::new(map))?;
         Ok(Subscription {
             filter: table.filter.0,
             qos: table.qos,

@@ -13,7 +13,7 @@ thread_local! {
 
 /// A client that is told to stop has refused a message of the caller, or a receipt of the caller says that
 /// the client ended before it could deliver the message.
-pub(crate) fn note() {
+pub(crate) fn record() {
     REFUSED.set(true);
 }
 
