@@ -379,12 +379,15 @@ fn split<T>(
 mod tests {
     use super::*;
 
-    /// What a connection begins with: UNSUBSCRIBE packets, then SUBSCRIBE packets.
+    type Unsubscribes = Vec<Vec<String>>;
+    type Subscribes = Vec<Vec<(String, QoS)>>;
+
+    /// What a connection begins with.
     fn connected(
         subscriptions: &mut Subscriptions,
         session_present: bool,
         max_packet: usize,
-    ) -> (Vec<Vec<String>>, Vec<Vec<(String, QoS)>>) {
+    ) -> (Unsubscribes, Subscribes) {
         let (mut unsubscribe, mut subscribe) = (Vec::new(), Vec::new());
         for control in subscriptions.connected(session_present, max_packet) {
             match control {

@@ -25,8 +25,8 @@ const MOST_TIMER_WAKES: u64 = 4;
 pub(super) struct Line {
     /// rumqttc's runtime, once it is known.
     runtime: Arc<OnceLock<Handle>>,
-    /// How often the runtime slept when the current wait began.
-    before: u64,
+    /// How often the runtime had slept when the current wait began. `None`: it was not known then.
+    before: Option<u64>,
     /// How often it woke without an event, in all.
     moved: u64,
     /// As `moved`, when a packet came or a ping went out last.
@@ -59,7 +59,10 @@ impl Line {
     /// made no event: a piece of a packet, or, in a wait that a timer of seconds has ended, that timer,
     /// whose wheel turns level by level.
     pub(super) fn waited(&mut self, timed_out: bool) {
-        let sleeps = self.sleeps().saturating_sub(self.before);
+        let (Some(before), Some(now)) = (self.before, self.sleeps()) else {
+            return;
+        };
+        let sleeps = now.saturating_sub(before);
         let of_timer = if timed_out { MOST_TIMER_WAKES } else { 0 };
         self.moved += sleeps.saturating_sub(1 + of_timer);
     }
@@ -109,15 +112,15 @@ impl Line {
     }
 
     #[cfg(target_has_atomic = "64")]
-    fn sleeps(&self) -> u64 {
-        let runtime = self.runtime.get();
-        runtime.map_or(0, |runtime| runtime.metrics().worker_park_count(0))
+    fn sleeps(&self) -> Option<u64> {
+        let runtime = self.runtime.get()?;
+        Some(runtime.metrics().worker_park_count(0))
     }
 
     /// tokio does not count there: a line that moves is not told from one that does not.
     #[cfg(not(target_has_atomic = "64"))]
-    fn sleeps(&self) -> u64 {
-        0
+    fn sleeps(&self) -> Option<u64> {
+        None
     }
 }
 
