@@ -195,7 +195,7 @@ pub(crate) struct Waiters(Mutex<Vec<Waiting>>);
 
 #[derive(Debug)]
 struct Waiting {
-    /// The page's address and the place on it: the receipt keeps the page for as long as this is here.
+    /// The block's address and the place in it: the receipt keeps the block for as long as this is here.
     completion: (usize, u8),
     thread: Thread,
 }
@@ -203,7 +203,7 @@ struct Waiting {
 /// The other end of a receipt.
 #[derive(Clone)]
 pub(crate) struct Completion {
-    page: Arc<CompletionBlock>,
+    block: Arc<CompletionBlock>,
     at: u8,
 }
 
@@ -228,14 +228,14 @@ impl Drop for Woken {
 
 /// As many completions have one allocation. It is small enough that a receipt which is kept for long keeps
 /// little.
-const SLOTS_OF_A_PAGE: u8 = 64;
+const COMPLETIONS_OF_A_BLOCK: u8 = 64;
 
 /// The completions of messages that were accepted one after the other.
 struct CompletionBlock {
-    dispositions: [AtomicU8; SLOTS_OF_A_PAGE as usize],
+    dispositions: [AtomicU8; COMPLETIONS_OF_A_BLOCK as usize],
     /// Those that were given up, with their topics. Nearly always empty.
     given_up: Mutex<Vec<(u8, Arc<str>, u32)>>,
-    room: Arc<Waiters>,
+    waiters: Arc<Waiters>,
 }
 
 impl Completion {
@@ -245,7 +245,7 @@ impl Completion {
     pub(crate) fn end(&self, disposition: Disposition, woken: &mut Woken) {
         if self.disposition().swap(disposition as u8, Ordering::AcqRel) == AWAITED {
             let key = self.key();
-            let mut waiting = self.page.room.0.lock();
+            let mut waiting = self.block.waiters.0.lock();
             while let Some(at) = waiting.iter().position(|it| it.completion == key) {
                 woken.0.push(waiting.swap_remove(at).thread);
             }
@@ -253,29 +253,29 @@ impl Completion {
     }
 
     fn key(&self) -> (usize, u8) {
-        (Arc::as_ptr(&self.page).addr(), self.at)
+        (Arc::as_ptr(&self.block).addr(), self.at)
     }
 
     /// Whether it belongs to the same message.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.page, &other.page) && self.at == other.at
+        Arc::ptr_eq(&self.block, &other.block) && self.at == other.at
     }
 
     /// It is about to be given up: its receipt says which message it was.
     pub(crate) fn name(&self, topic: &str, times: u32) {
         let entry = (self.at, topic.into(), times);
-        self.page.given_up.lock().push(entry);
+        self.block.given_up.lock().push(entry);
     }
 
     fn given_up(&self) -> Option<(Arc<str>, u32)> {
-        let given_up = self.page.given_up.lock();
+        let given_up = self.block.given_up.lock();
         let entry = given_up.iter().find(|(at, ..)| *at == self.at);
         entry.map(|(_, topic, times)| (Arc::clone(topic), *times))
     }
 
     fn disposition(&self) -> &AtomicU8 {
         // It is below: the remainder only lets the compiler see that there is nothing to check.
-        &self.page.dispositions[usize::from(self.at % SLOTS_OF_A_PAGE)]
+        &self.block.dispositions[usize::from(self.at % COMPLETIONS_OF_A_BLOCK)]
     }
 
     fn wait(&self, timeout: Duration) -> Result<Delivery, ReceiptError> {
@@ -283,11 +283,11 @@ impl Completion {
             return result;
         }
         let deadline = deadline_after(timeout);
-        let room = &self.page.room;
+        let waiters = &self.block.waiters;
         let this = thread::current();
         let id = this.id();
         let completion = self.key();
-        room.0.lock().push(Waiting {
+        waiters.0.lock().push(Waiting {
             completion,
             thread: this,
         });
@@ -312,7 +312,8 @@ impl Completion {
             }
         };
         // It is still there if the time was over, or if the message had ended before the mark.
-        room.0
+        waiters
+            .0
             .lock()
             .retain(|it| it.completion != completion || it.thread.id() != id);
         result
@@ -355,7 +356,7 @@ impl fmt::Debug for Completion {
 /// Where one client's completions come from.
 #[derive(Debug, Default)]
 pub(crate) struct Completions {
-    room: Arc<Waiters>,
+    waiters: Arc<Waiters>,
     /// The next one.
     next: Option<Completion>,
 }
@@ -364,17 +365,18 @@ impl Completions {
     /// A completion for a message that was just accepted.
     pub(crate) fn open(&mut self) -> Completion {
         let completion = self.next.take().unwrap_or_else(|| Completion {
-            page: Arc::new(CompletionBlock {
-                dispositions: [const { AtomicU8::new(IN_PROGRESS) }; SLOTS_OF_A_PAGE as usize],
+            block: Arc::new(CompletionBlock {
+                dispositions: [const { AtomicU8::new(IN_PROGRESS) };
+                    COMPLETIONS_OF_A_BLOCK as usize],
                 given_up: Mutex::default(),
-                room: Arc::clone(&self.room),
+                waiters: Arc::clone(&self.waiters),
             }),
             at: 0,
         });
         let at = completion.at + 1;
-        if at < SLOTS_OF_A_PAGE {
-            let page = Arc::clone(&completion.page);
-            self.next = Some(Completion { page, at });
+        if at < COMPLETIONS_OF_A_BLOCK {
+            let block = Arc::clone(&completion.block);
+            self.next = Some(Completion { block, at });
         }
         completion
     }
@@ -388,7 +390,7 @@ mod tests {
     #[test]
     fn each_message_has_a_slot_of_its_own() {
         let mut completions = Completions::default();
-        let many = 3 * usize::from(SLOTS_OF_A_PAGE) + 1;
+        let many = 3 * usize::from(COMPLETIONS_OF_A_BLOCK) + 1;
         let opened: Vec<_> = (0..many).map(|_| completions.open()).collect();
         let receipts: Vec<_> = opened.iter().cloned().map(Receipt::new).collect();
         let first = receipts[0].wait_timeout(Duration::from_millis(1));
@@ -427,8 +429,8 @@ mod tests {
     fn an_end_wakes_those_that_wait_for_it_and_no_other() {
         let mut completions = Completions::default();
         let (one, other) = (completions.open(), completions.open());
-        let room = Arc::clone(&completions.room);
-        let n_waiting = || room.0.lock().len();
+        let list = Arc::clone(&completions.waiters);
+        let n_waiting = || list.0.lock().len();
         assert_eq!(one.wait(Duration::ZERO), Err(ReceiptError::Timeout));
         assert_eq!(n_waiting(), 0, "after a wait in vain");
         // The last one waits for the other message.
