@@ -71,7 +71,7 @@ impl ClientLoop {
 
     /// The thread panicked: what it had in its hands goes back to where it can be accounted for.
     pub(crate) fn abandon(&mut self) {
-        self.dispatch.hand_over();
+        self.dispatch.flush();
         let (progress, batch) = (&mut self.progress, &mut self.batch);
         self.member
             .outbox
