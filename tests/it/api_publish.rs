@@ -31,6 +31,7 @@ fn topics_and_payloads_are_taken_as_they_are() {
     for size in [0, 1, 511, 513, 3_000] {
         let text = "x".repeat(size);
         let bytes = Bytes::from(text.clone());
+        let vec = text.clone().into_bytes();
         let topic = String::from("t");
         let qos = QoS::AtLeastOnce;
         let receipts = [
@@ -40,8 +41,8 @@ fn topics_and_payloads_are_taken_as_they_are() {
             client.publish(Cow::Borrowed("t"), qos, false, text.clone()),
             client.publish(Cow::Owned(topic.clone()), qos, false, &bytes),
             client.try_publish(&topic, qos, false, bytes.clone()),
-            client.try_publish(topic.as_str(), qos, false, text.clone().into_bytes()),
-            client.try_publish("t", qos, false, &text.clone().into_bytes()),
+            client.try_publish(topic.as_str(), qos, false, vec.clone()),
+            client.try_publish("t", qos, false, &vec),
             client.publish_timeout("t", qos, false, Cow::Borrowed(text.as_str()), LIMIT),
             client.publish_timeout("t", qos, false, Cow::Borrowed(text.as_bytes()), LIMIT),
             client.publish("t", qos, false, BytesMut::from(text.as_str())),
@@ -72,7 +73,7 @@ fn arrays_are_payloads() {
     for receipt in [
         client.publish("a", QoS::AtLeastOnce, false, [1, 2, 3]),
         client.publish("a", QoS::AtLeastOnce, false, b"123"),
-        client.publish("a", QoS::AtLeastOnce, false, &lent),
+        client.publish("a", QoS::AtLeastOnce, false, &lent[..]),
         client.publish("a", QoS::AtLeastOnce, false, lent),
     ] {
         receipt.unwrap().wait_timeout(LIMIT).unwrap();
