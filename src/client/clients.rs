@@ -147,10 +147,6 @@ impl Clients {
         // There is one fleet for these clients.
         let _ = self.0.on_stop.set(on_stop);
     }
-
-    pub(crate) fn at(&self, index: usize) -> Option<&Client> {
-        self.0.list.get(index)
-    }
 }
 
 impl fmt::Debug for Clients {
