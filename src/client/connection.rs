@@ -8,7 +8,7 @@ use crate::{
         client_loop::{After, ClientLoop},
         events::Flow,
     },
-    engine::{CarriedSize, Event, Wait},
+    engine::{Event, Wait},
     observe::{cause::Cause, state::ClientState},
     outbox::{
         entry::Progress,
@@ -115,7 +115,7 @@ impl ClientLoop {
             }
             let mut wait = Wait {
                 until: self.answers_by()?,
-                carries: CarriedSize::Unknown,
+                carries: None,
             };
             let mut has_sent = false;
             if self.member.stop.is_raised() {
@@ -134,8 +134,7 @@ impl ClientLoop {
                     Taken::Parked { expires_at } => {
                         wait.until = [wait.until, expires_at].into_iter().flatten().min();
                     }
-                    Taken::Carried { is_small: true } => wait.carries = CarriedSize::Small,
-                    Taken::Carried { is_small: false } => wait.carries = CarriedSize::Large,
+                    Taken::Carried(size) => wait.carries = Some(size),
                     Taken::NextId(id) => {
                         self.engine.set_next_id(id);
                         continue;

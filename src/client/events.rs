@@ -2,7 +2,7 @@
 
 use crate::{
     client::client_loop::ClientLoop,
-    engine::{Carried, Event},
+    engine::{Event, WakePacket},
     observe::{
         cause::Cause, log_lines::what, report::LoweredSubscription, state::Outcome, thinning::About,
     },
@@ -95,17 +95,17 @@ impl ClientLoop {
             Event::WakeSent(carried) => {
                 self.progress.push(Progress::WakeSent);
                 match carried {
-                    Carried::Subscribe { packet_id } => {
+                    WakePacket::Subscribe { packet_id } => {
                         self.member.subscriptions.lock().written(packet_id);
                     }
-                    Carried::Unsubscribe { packet_id } => {
+                    WakePacket::Unsubscribe { packet_id } => {
                         self.member
                             .subscriptions
                             .lock()
                             .unsubscribe_written(packet_id);
                     }
-                    Carried::Disconnect => return Flow::Disconnected,
-                    Carried::Other => {}
+                    WakePacket::Disconnect => return Flow::Disconnected,
+                    WakePacket::Other => {}
                 }
             }
             Event::Received(_) | Event::Subscribed { .. } | Event::Unsubscribed { .. } => {}

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     observe::cause::Cause,
+    outbox::CarriedSize,
     session::packet::{Packet, Received},
     spec::{address::Address, qos::QoS},
     transport::resolve::Target,
@@ -44,12 +45,12 @@ pub(crate) enum Event {
     /// PINGRESP: the broker has read all that was sent before the ping.
     PingAnswered,
     /// What was carried with a wake-up was sent.
-    WakeSent(Carried),
+    WakeSent(WakePacket),
 }
 
-/// A packet that was carried with a wake-up.
+/// The kind of packet that was carried with a wake-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Carried {
+pub(crate) enum WakePacket {
     Subscribe { packet_id: u16 },
     Unsubscribe { packet_id: u16 },
     Disconnect,
@@ -61,19 +62,9 @@ pub(crate) enum Carried {
 pub(crate) struct Wait {
     /// It has to return then.
     pub(crate) until: Option<Instant>,
-    /// What is on its way to the engine with a wake-up.
-    pub(crate) carries: CarriedSize,
-}
-
-/// How much an engine carries with a wake-up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum CarriedSize {
-    /// Nothing yet. Another thread may hand over a packet of any size meanwhile.
-    #[default]
-    Unknown,
-    /// What goes out at once on any line.
-    Small,
-    Large,
+    /// What is on its way to the engine with a wake-up. `None`: nothing yet, and another thread may hand
+    /// over a packet of any size meanwhile.
+    pub(crate) carries: Option<CarriedSize>,
 }
 
 /// One client's connections, one after the other. Belongs to the network thread.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::{outbox::receipt::Completion, session::packet::Outgoing};
+use crate::{outbox::completion::Completion, session::packet::Outgoing};
 
 /// What there is about an accepted message beside its content.
 #[derive(Debug)]

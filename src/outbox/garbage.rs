@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::{
-    outbox::{packing::Entry, receipt::Woken},
+    outbox::{completion::Woken, packing::Entry},
     session::packet::Outgoing,
     supervise::panic::discard,
 };

@@ -12,11 +12,15 @@
 //! The outbox also keeps the ledger: a message is in the queue, carried, in the network thread's hands, in
 //! flight, or in one of the ledger's buckets, and changes place under the lock.
 
+mod apply;
 pub(crate) mod brief_wait;
+pub(crate) mod completion;
+mod end;
 pub(crate) mod entry;
 pub(crate) mod error;
 mod garbage;
 mod guard;
+mod lose;
 pub(crate) mod network_side;
 pub(crate) mod packing;
 mod queue;
@@ -24,24 +28,27 @@ pub(crate) mod receipt;
 pub(crate) mod send_batch;
 mod state;
 pub(crate) mod suspicion;
+mod take;
 mod waker;
 
 use std::{collections::VecDeque, mem, time::Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-pub(crate) use waker::Waker;
+pub(crate) use waker::{CarriedSize, Waker};
 
 use crate::{
     observe::ledger::{Ledger, Unpromised},
     outbox::{
+        completion::Completions,
         entry::Pending,
         garbage::Garbage,
         guard::Guard,
         queue::PublishQueue,
-        receipt::{Completions, Receipt},
-        state::{Admission, CarriedItem, NetworkThread, State},
+        receipt::Receipt,
+        state::{Admission, NetworkThread, State},
         suspicion::Suspicion,
+        waker::CarriedItem,
     },
     session::{
         inflight::Inflight,
@@ -363,7 +370,5 @@ impl Outbox {
     }
 }
 
-#[cfg(test)]
-mod model;
 #[cfg(test)]
 mod tests;

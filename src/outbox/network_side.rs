@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use crate::{
     outbox::{
-        Outbox, Waker,
+        CarriedSize, Outbox, Waker,
+        completion::Disposition,
         entry::Progress,
-        receipt::Disposition,
         send_batch::SendBatch,
         state::NetworkThread,
         suspicion::{ConnectionEnd, Suspicion, Verdict},
@@ -27,10 +27,7 @@ pub(crate) enum Taken {
     },
     /// The engine has something to send that was to wake it, and the thread need not take anything
     /// before that is sent.
-    Carried {
-        /// It has a few kilobytes at most.
-        is_small: bool,
-    },
+    Carried(CarriedSize),
     /// Nothing is taken and nobody is parked: first the engine has to prepare for this identifier.
     NextId(u16),
     /// The outbox is closed.
@@ -177,8 +174,7 @@ impl Outbox {
             }
         }
         if let Some(carried) = &state.carried {
-            let is_small = carried.is_small();
-            return Taken::Carried { is_small };
+            return Taken::Carried(carried.size());
         }
         let waiting = state.queue.len();
         state.take_batch(self.settings.max_age, most_bytes, batch);

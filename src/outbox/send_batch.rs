@@ -89,7 +89,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
-    use crate::{outbox::receipt::Completions, spec::qos::QoS};
+    use crate::{outbox::completion::Completions, spec::qos::QoS};
 
     /// What waits for its acknowledgement waits for long: it must not keep the whole batch.
     #[test]

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::outbox::receipt::Completion;
+use crate::outbox::completion::Completion;
 
 /// A broker that closes later than this after a message was sent does so for another reason.
 const SOON: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@ use rumqttc::{ConnectionError, Packet, StateError, SubscribeReasonCode};
 
 use crate::{
     engine::{
-        Carried, Event,
+        Event, WakePacket,
         iter::{
             convert::{qos_in, received},
             state::IterEngine,
@@ -111,22 +111,22 @@ impl IterEngine {
             }
             Outgoing::Publish(packet_id) => {
                 self.counted(*packet_id);
-                Carried::Other
+                WakePacket::Other
             }
             Outgoing::Subscribe(packet_id) => {
                 self.counted(*packet_id);
-                Carried::Subscribe {
+                WakePacket::Subscribe {
                     packet_id: *packet_id,
                 }
             }
             Outgoing::Unsubscribe(packet_id) => {
                 self.counted(*packet_id);
-                Carried::Unsubscribe {
+                WakePacket::Unsubscribe {
                     packet_id: *packet_id,
                 }
             }
-            Outgoing::PubAck(_) | Outgoing::PubRec(_) => Carried::Other,
-            Outgoing::Disconnect => Carried::Disconnect,
+            Outgoing::PubAck(_) | Outgoing::PubRec(_) => WakePacket::Other,
+            Outgoing::Disconnect => WakePacket::Disconnect,
             _ => return None,
         };
         Some(Event::WakeSent(carried))

@@ -18,7 +18,7 @@ use rumqttc::{ConnectionError, Outgoing, Packet, PubComp, PubRel};
 
 use crate::{
     engine::{
-        CarriedSize, Event, Wait,
+        Event, Wait,
         iter::{
             budget::ENCODER_LIMIT,
             convert::whole_seconds,
@@ -26,6 +26,7 @@ use crate::{
         },
     },
     observe::cause::Cause,
+    outbox::CarriedSize,
 };
 
 /// What a line moves at least. Only where no progress can be seen.
@@ -49,7 +50,7 @@ impl IterEngine {
     /// is the same with a timer. Nothing is lost when the timer fires: less than 8 KiB are in the
     /// encoder whenever rumqttc takes a packet from its channel.
     pub(super) fn wait(&mut self, wait: Wait) -> Result<Option<Event>, Cause> {
-        self.expects_large |= wait.carries == CarriedSize::Large;
+        self.expects_large |= wait.carries == Some(CarriedSize::Large);
         let event = match self.behind.take() {
             Some(behind) => self.catch_up(behind),
             None => match self.longest(wait) {
@@ -68,10 +69,10 @@ impl IterEngine {
     fn longest(&self, wait: Wait) -> Option<Duration> {
         let settings = &self.settings;
         let is_watched = match wait.carries {
-            CarriedSize::Small => false,
-            CarriedSize::Large => true,
+            Some(CarriedSize::Small) => false,
+            Some(CarriedSize::Large) => true,
             // The first large message of a client finds it without a timer.
-            CarriedSize::Unknown => self.expects_large,
+            None => self.expects_large,
         };
         // A packet that stands still from the start is noticed after two of these.
         let patience = settings.connect_timeout.max(Duration::from_secs(1));
@@ -91,11 +92,11 @@ impl IterEngine {
     }
 
     /// Blocks until something happens.
-    fn listen(&mut self, carries: CarriedSize) -> Result<Option<Event>, Cause> {
+    fn listen(&mut self, carries: Option<CarriedSize>) -> Result<Option<Event>, Cause> {
         // Progress is not seen here: a packet that is handed over meanwhile has the time that a slow line needs.
         let bytes = match carries {
-            CarriedSize::Small => 0,
-            CarriedSize::Unknown | CarriedSize::Large => self.settings.max_packet_size,
+            Some(CarriedSize::Small) => 0,
+            Some(CarriedSize::Large) | None => self.settings.max_packet_size,
         };
         self.time_rumqttc(self.settings.connect_timeout + on_a_slow_line(bytes));
         self.line.waits();
@@ -112,12 +113,12 @@ impl IterEngine {
     fn listen_for(
         &mut self,
         longest: Duration,
-        carries: CarriedSize,
+        carries: Option<CarriedSize>,
     ) -> Result<Option<Event>, Cause> {
         // A few kilobytes need no progress to be seen; for anything else our own timer is what cuts it.
         self.time_rumqttc(match carries {
-            CarriedSize::Small => self.settings.connect_timeout,
-            CarriedSize::Unknown | CarriedSize::Large => OURS,
+            Some(CarriedSize::Small) => self.settings.connect_timeout,
+            Some(CarriedSize::Large) | None => OURS,
         });
         let (came, event) = self.listen_at_most(longest)?;
         if came {

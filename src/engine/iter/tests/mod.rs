@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     engine::{
-        Carried, Engine, Event, Wait,
+        Engine, Event, Wait, WakePacket,
         iter::{state::IterEngine, waker::RequestWaker},
     },
     outbox::Waker,
@@ -151,7 +151,7 @@ fn what_is_carried_has_the_identifier_of_the_session() {
         waker.wake_with(carried).unwrap();
         let event = engine.next(Wait::default()).unwrap();
         assert!(
-            matches!(event, Some(Event::WakeSent(Carried::Other))),
+            matches!(event, Some(Event::WakeSent(WakePacket::Other))),
             "{event:?}"
         );
         let sent = short_packet(&mut stream);

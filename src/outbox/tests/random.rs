@@ -1,26 +1,32 @@
 //! The outbox against a made-up broker and engine: whatever happens in whatever order, nothing is
 //! lost without a word, and each message ends as its receipt says.
 
-use std::{collections::HashSet, mem, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crossbeam_channel::Receiver;
 use proptest::prelude::*;
 
-use super::{
-    tests::{ROOM, message, outbox, settings},
-    *,
-};
+use super::{ROOM, message, outbox, settings};
 use crate::{
     outbox::{
+        NotTaken, Outbox, Patience,
         entry::Progress,
         network_side::Taken,
-        receipt::{Delivery, FailedCause, ReceiptError},
+        receipt::{Delivery, FailedCause, Receipt, ReceiptError},
         send_batch::{Outbound, SendBatch},
         state::NetworkThread,
         suspicion::ConnectionEnd,
     },
-    session::packet::Packet,
-    spec::{outbox::Replay, qos::QoS},
+    session::packet::{Control, Outgoing, Packet},
+    spec::{
+        outbox::{OutboxOverflow, OutboxSettings, Replay},
+        qos::QoS,
+    },
 };
 
 const WINDOW: u16 = 5;
