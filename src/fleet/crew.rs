@@ -45,6 +45,7 @@ impl RunningWorker {
         let name = self.thread.name();
         let number = self.busy.client();
         let client = clients
+            .list()
             .iter()
             .find(|client| number == Some(client.member().number));
         match client {

@@ -46,13 +46,14 @@ pub(super) fn tasks(
         };
         let number = member.client.member().number;
         let own = periodic.into_iter().map(|periodic| {
+            let interval = periodic.interval;
             let caller = Caller {
                 client: member.client.clone(),
-                function: periodic.function,
+                function: periodic.into_function(),
                 on_failure,
                 failed: Arc::clone(&member.failed),
             };
-            caller.task(periodic.interval, member.spec.copy)
+            caller.task(interval, member.spec.copy)
         });
         tasks.waiting.insert(number, own.collect());
         member.on_first_connect = Some(tell_begin(sender.clone(), number));

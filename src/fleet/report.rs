@@ -20,6 +20,7 @@ pub(super) fn report(
     threads: Vec<String>,
 ) -> Report {
     let clients: Vec<_> = clients
+        .list()
         .iter()
         .map(|client| client_report(client, crew, is_pull))
         .collect();

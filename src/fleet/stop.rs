@@ -199,7 +199,7 @@ impl Ending {
             self.finish_work(&crew, times, way);
         }
         self.clients.stop_now();
-        for client in self.clients.iter() {
+        for client in self.clients.list() {
             if let Some(thread) = client.member().thread.get() {
                 thread.join_until(times.but(3));
             }
@@ -253,7 +253,7 @@ impl Ending {
     /// The caller's thread, if it is one of the fleet's.
     fn current(&self, crew: &Crew) -> Option<Arc<Thread>> {
         let is_current = |thread: &&Arc<Thread>| thread.is_current();
-        let clients = self.clients.iter();
+        let clients = self.clients.list().iter();
         let mut own = clients.filter_map(|it| it.member().thread.get().filter(is_current).cloned());
         own.next()
             .or_else(|| crew.threads().find(is_current).cloned())
@@ -266,7 +266,7 @@ impl Ending {
             Way::Draining => self.clients.close_intakes(),
             Way::Orderly | Way::Now => self.clients.begin_stop(),
         }
-        for client in self.clients.iter() {
+        for client in self.clients.list() {
             client.member().intake.wait_quiet(times.but(8));
         }
         self.ends.lock().intake.take();
@@ -278,10 +278,10 @@ impl Ending {
             }
         }
         // Only now: what a function has published is taken, and only then is its message acknowledged.
-        for client in self.clients.iter() {
+        for client in self.clients.list() {
             client.member().outbox.drain();
         }
-        for client in self.clients.iter() {
+        for client in self.clients.list() {
             let own = client.member().thread.get();
             // One that asks for the stop itself, in its credentials function, has no connection, and
             // comes to none while it waits here.
