@@ -64,7 +64,7 @@ fn demo(arguments: Arguments) -> Outcome {
     let commanded = own_broker.is_some().then(Commanded::default);
     let fleet = fleet(&url, &options, commanded.clone()).start()?;
     if let Some(commanded) = commanded {
-        let _ = commanded.set(fleet.client("dev-0")?.clone());
+        let _ = commanded.set(fleet.client("dev-0")?);
     }
     fleet.stop_on_signal()?;
     say(format_args!(

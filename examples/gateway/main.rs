@@ -132,8 +132,8 @@ impl Gateway {
             .client(options.side("cloud")?)
             .start()?;
         Ok(Self {
-            local: fleet.client("local")?.clone(),
-            cloud: fleet.client("cloud")?.clone(),
+            local: fleet.client("local")?,
+            cloud: fleet.client("cloud")?,
             fleet,
             most_in_hand: options.in_hand,
             up: VecDeque::new(),

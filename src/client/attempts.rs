@@ -4,6 +4,9 @@
 //! credentials function or password file, a pause that the stop signal ends, a wait of 200 µs at most for
 //! what is about to be sent, and, after DISCONNECT, the broker's closing of the connection for 100 ms at
 //! most.
+//!
+//! [`Engine::connect`]: crate::engine::Engine::connect
+//! [`Engine::next`]: crate::engine::Engine::next
 
 use std::time::{Duration, Instant};
 
@@ -68,7 +71,7 @@ impl ClientLoop {
 
     /// The thread panicked: what it had in its hands goes back to where it can be accounted for.
     pub(crate) fn abandon(&mut self) {
-        self.dispatch.hand_over();
+        self.dispatch.flush();
         let (progress, batch) = (&mut self.progress, &mut self.batch);
         self.member
             .outbox

@@ -43,7 +43,7 @@ pub(crate) type OnStop = Box<dyn Fn() + Send + Sync>;
 /// let error: Box<dyn std::error::Error> = mqtt_fleet::UnknownClient("clowd".into()).into();
 /// assert_eq!(error.to_string(), r#"the fleet has no client named "clowd""#);
 /// ```
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("the fleet has no client named {0:?}")]
 pub struct UnknownClient(pub String);
 
@@ -68,17 +68,22 @@ impl Clients {
     ///
     /// # Errors
     ///
-    /// There is none.
-    pub fn get(&self, name: &str) -> Result<&Client, UnknownClient> {
+    /// [`UnknownClient`] if no client has that name.
+    pub fn get(&self, name: &str) -> Result<Client, UnknownClient> {
         let index = self.0.by_name.get(name);
         index
             .and_then(|index| self.0.list.get(*index))
+            .cloned()
             .ok_or_else(|| UnknownClient(name.to_owned()))
     }
 
-    /// All clients, in the order in which they were added.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Client> {
-        self.0.list.iter()
+    /// All clients there are now, in the order in which they were added.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Client> + use<> {
+        self.0.list.clone().into_iter()
+    }
+
+    pub(crate) fn list(&self) -> &[Client] {
+        &self.0.list
     }
 
     /// How many clients there are, ended ones included.
@@ -108,7 +113,7 @@ impl Clients {
     pub(crate) fn begin_stop(&self) {
         self.0.is_stopping.store(true, Ordering::SeqCst);
         self.close_intakes();
-        for client in self.iter() {
+        for client in self.list() {
             client.member().outbox.take_while_connected();
             client.member().status.notify();
         }
@@ -118,7 +123,7 @@ impl Clients {
     /// refuses anything: a handler that is refused for a stop has not failed, and that is told by the
     /// intake of the client that its message came from.
     pub(crate) fn close_intakes(&self) {
-        for client in self.iter() {
+        for client in self.list() {
             client.member().intake.close();
         }
     }
@@ -126,10 +131,10 @@ impl Clients {
     /// Stops every client at once. What is handled from here on is not acknowledged.
     pub(crate) fn stop_now(&self) {
         self.close_intakes();
-        for client in self.iter() {
+        for client in self.list() {
             client.member().intake.end_acks();
         }
-        for client in self.iter() {
+        for client in self.list() {
             client.member().stop();
         }
     }
@@ -138,7 +143,7 @@ impl Clients {
     /// for.
     pub(crate) fn wait_over(&self) {
         let is_stopping = || self.0.is_stopping.load(Ordering::SeqCst);
-        for client in self.iter() {
+        for client in self.list() {
             client.member().wait_over(is_stopping);
         }
     }
@@ -147,16 +152,12 @@ impl Clients {
         // There is one fleet for these clients.
         let _ = self.0.on_stop.set(on_stop);
     }
-
-    pub(crate) fn at(&self, index: usize) -> Option<&Client> {
-        self.0.list.get(index)
-    }
 }
 
 impl fmt::Debug for Clients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.iter().map(Client::name))
+            .entries(self.list().iter().map(Client::name))
             .finish()
     }
 }

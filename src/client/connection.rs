@@ -166,7 +166,7 @@ impl ClientLoop {
                 self.drain_socket()?;
             }
             let (outbox, progress) = (&self.member.outbox, &mut self.progress);
-            match self.dispatch.hand_over() {
+            match self.dispatch.flush() {
                 0 => self.brief_waits.for_publishes(outbox, progress),
                 acknowledged => {
                     self.brief_waits
@@ -201,7 +201,7 @@ impl ClientLoop {
                 self.handle_all(event)?;
             }
             self.member.outbox.apply(&mut self.progress);
-            self.dispatch.hand_over();
+            self.dispatch.flush();
             // What the broker has not got yet it can't have answered.
             self.member.subscriptions.lock().wait_anew();
         }
@@ -296,7 +296,7 @@ impl ClientLoop {
             late.into_iter().for_each(|event| self.handle_late(event));
             self.member.subscriptions.lock().disconnect_written();
         }
-        self.dispatch.hand_over();
+        self.dispatch.flush();
         self.dispatch.source().acks.forget();
         let engine = &mut self.engine;
         self.member

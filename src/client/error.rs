@@ -39,7 +39,7 @@ impl SubscribeError {
 }
 
 /// What is wrong with a subscription.
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscribeErrorKind {
     /// The filter is not valid.

@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::{
     client::{clients::Clients, handle::Client},
@@ -39,14 +40,22 @@ where
 /// A pub function and how often it is called.
 pub(crate) struct Periodic {
     pub(crate) interval: Duration,
-    pub(crate) function: Box<dyn PubFunction>,
+    /// Behind a lock so that specs are `Sync` although the function need not be. It is only ever cloned
+    /// there: what is called is a copy of its own.
+    function: Mutex<Box<dyn PubFunction>>,
+}
+
+impl Periodic {
+    pub(crate) fn into_function(self) -> Box<dyn PubFunction> {
+        self.function.into_inner()
+    }
 }
 
 impl Clone for Periodic {
     fn clone(&self) -> Self {
         Self {
             interval: self.interval,
-            function: self.function.boxed_clone(),
+            function: Mutex::new(self.function.lock().boxed_clone()),
         }
     }
 }
@@ -394,7 +403,7 @@ impl ClientSpec {
     {
         self.periodic.push(Periodic {
             interval,
-            function: Box::new(function),
+            function: Mutex::new(Box::new(function)),
         });
         self
     }

@@ -68,16 +68,16 @@ impl ClientTask {
     }
 
     fn live(self: Box<Self>) -> Outcome {
-        let mut network = match self.set_up() {
-            Ok(network) => network,
+        let mut client_loop = match self.set_up() {
+            Ok(client_loop) => client_loop,
             Err(message) => return Outcome::Panicked { message },
         };
-        let outcome = caught(|| network.run()).unwrap_or_else(|message| {
-            network.abandon();
+        let outcome = caught(|| client_loop.run()).unwrap_or_else(|message| {
+            client_loop.abandon();
             Outcome::Panicked { message }
         });
         // With it goes the credentials function.
-        discard(network);
+        discard(client_loop);
         outcome
     }
 

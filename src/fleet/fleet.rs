@@ -83,8 +83,8 @@ impl Fleet {
     ///
     /// # Errors
     ///
-    /// There is none.
-    pub fn client(&self, name: &str) -> Result<&Client, UnknownClient> {
+    /// [`UnknownClient`] if no client has that name.
+    pub fn client(&self, name: &str) -> Result<Client, UnknownClient> {
         self.clients().get(name)
     }
 
@@ -111,6 +111,7 @@ impl Fleet {
         ThreadCount {
             clients: self
                 .clients()
+                .list()
                 .iter()
                 .filter(|client| !client.member().status.is_ended())
                 .count(),
@@ -126,7 +127,7 @@ impl Fleet {
     /// The sums of all clients' counts.
     pub fn stats(&self) -> Stats {
         let mut total = Stats::default();
-        for client in self.clients().iter() {
+        for client in self.clients().list() {
             total += client.stats();
         }
         total
@@ -164,7 +165,7 @@ impl Fleet {
     /// [`NextConnections::wait_subscribed`] can wait for newer ones. To be called before whatever
     /// ends the current ones.
     pub fn next_connections(&self) -> NextConnections {
-        NextConnections::new(self.clients().iter().map(Client::next_connection))
+        NextConnections::new(self.clients().list().iter().map(Client::next_connection))
     }
 
     /// Waits until every client has ended.
@@ -185,6 +186,7 @@ impl Fleet {
     ) -> Result<(), WaitError> {
         let left = time_left(timeout);
         self.clients()
+            .list()
             .iter()
             .try_for_each(|client| wait(client, left()))
     }

@@ -28,20 +28,21 @@ pub(crate) fn tasks(
 ) -> Tasks {
     let mut tasks: Vec<Vec<Task>> = (0..layout.publishers).map(|_| Vec::new()).collect();
     let mut numbers = Vec::with_capacity(specs.len());
-    for (index, (spec, client)) in specs.iter().zip(clients.iter()).enumerate() {
+    for (index, (spec, client)) in specs.iter().zip(clients.list()).enumerate() {
         let publisher = index % layout.publishers.max(1);
         let mut own = Vec::new();
         if let Some(tasks) = tasks.get_mut(publisher) {
             for periodic in spec.periodic.clone() {
                 own.push(tasks.len());
+                let interval = periodic.interval;
                 let caller = caller::Caller {
                     index,
                     client: client.clone(),
-                    function: periodic.function,
+                    function: periodic.into_function(),
                     on_failure,
                     failed: Arc::clone(failed),
                 };
-                tasks.push(caller.task(periodic.interval, spec.copy));
+                tasks.push(caller.task(interval, spec.copy));
             }
         }
         numbers.push((publisher, own));

@@ -25,7 +25,7 @@ use crate::{
 pub(super) fn failure_sink(clients: &Clients, on_failure: OnFailure) -> FailureSink {
     let clients = clients.clone();
     Arc::new(move |index, failure| {
-        let Some(client) = clients.at(index) else {
+        let Some(client) = clients.list().get(index) else {
             return;
         };
         let status = &client.member().status;
@@ -76,7 +76,7 @@ pub(super) fn guarded(
 fn pause(clients: &Clients) -> PauseBeforeRetry {
     let clients = clients.clone();
     Arc::new(move |index, pause| {
-        let client = clients.at(index);
+        let client = clients.list().get(index);
         client.is_none_or(|client| client.member().intake.pause(pause))
     })
 }

@@ -231,7 +231,7 @@ fn set_up_clients(
     let clients = fleet.clients().clone();
     let mut reports = Vec::with_capacity(specs.len());
     for (index, (((spec, tls), client), begin)) in
-        specs.iter().zip(clients.iter()).zip(begins).enumerate()
+        specs.iter().zip(clients.list()).zip(begins).enumerate()
     {
         let member = Arc::clone(client.member());
         let (report, reported) = bounded(1);

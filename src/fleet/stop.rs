@@ -292,7 +292,7 @@ impl Ending {
             Way::Draining => self.clients.close_intakes(),
             Way::Orderly | Way::Now => self.clients.begin_stop(),
         }
-        for client in self.clients.iter() {
+        for client in self.clients.list() {
             client.member().intake.wait_quiet(times.but(8));
         }
         self.ends.lock().intake.take();
@@ -306,10 +306,10 @@ impl Ending {
             });
         }
         // Only now: what a function has published is taken, and only then is its message acknowledged.
-        for client in self.clients.iter() {
+        for client in self.clients.list() {
             client.member().outbox.drain();
         }
-        for (index, client) in self.clients.iter().enumerate() {
+        for (index, client) in self.clients.list().iter().enumerate() {
             let own = crew.clients.get(index);
             // One that asks for the stop itself, in its credentials function, has no connection, and
             // comes to none while it waits here.
@@ -324,7 +324,7 @@ impl Ending {
         match worker
             .busy
             .client()
-            .and_then(|index| self.clients.at(index))
+            .and_then(|index| self.clients.list().get(index))
         {
             Some(client) => format!("{name} (in a handler, with a message of {})", client.name()),
             None if worker.has_callback => format!("{name} (in the state callback)"),
@@ -335,52 +335,57 @@ impl Ending {
 
     fn report(&self, crew: &Crew, threads: Vec<String>) -> Report {
         let mut abandoned = Vec::new();
-        let clients = self.clients.iter().enumerate().map(|(index, client)| {
-            let status = &client.member().status;
-            let thread = crew.clients.get(index);
-            let outcome = status.outcome().unwrap_or_else(|| {
-                let state = status.state();
-                // A start that failed: it never ran. Or it asks for this stop, and ends behind it.
-                if state == ClientState::Starting || thread.is_some_and(|it| it.is_stopping()) {
-                    return Outcome::Stopped;
-                }
-                abandoned.push(format!("{} ({state})", client.name()));
-                Outcome::Abandoned {
-                    state: Box::new(state),
+        let clients = self
+            .clients
+            .list()
+            .iter()
+            .enumerate()
+            .map(|(index, client)| {
+                let status = &client.member().status;
+                let thread = crew.clients.get(index);
+                let outcome = status.outcome().unwrap_or_else(|| {
+                    let state = status.state();
+                    // A start that failed: it never ran. Or it asks for this stop, and ends behind it.
+                    if state == ClientState::Starting || thread.is_some_and(|it| it.is_stopping()) {
+                        return Outcome::Stopped;
+                    }
+                    abandoned.push(format!("{} ({state})", client.name()));
+                    Outcome::Abandoned {
+                        state: Box::new(state),
+                    }
+                });
+                let stats = client.stats();
+                let done = stats.handled + stats.unmatched + stats.dropped + stats.repeated;
+                // A handler that asks for the stop still has its message.
+                let asking = crew.workers.iter().filter(|worker| {
+                    worker.busy.client() == Some(index) && worker.thread.is_stopping()
+                });
+                let in_hand = asking.count() as u64;
+                let troubles = status.troubles();
+                ClientReport {
+                    name: client.name().to_owned(),
+                    broker: client.broker().to_owned(),
+                    client_id: client.client_id().to_owned(),
+                    outcome,
+                    stats,
+                    // In pull mode the application may take them after the end.
+                    unpromised: client.member().outbox.unpromised(),
+                    unhandled: match self.is_pull {
+                        true => 0,
+                        false => stats.received.saturating_sub(done + in_hand),
+                    },
+                    last_cause: troubles.last_cause,
+                    flapped: troubles.flapped,
+                    is_away: troubles.is_away,
+                    is_id_contested: troubles.is_id_contested,
+                    first_failure: status.first_failure(),
+                    refused_subscriptions: status.refused_subscriptions(),
+                    lowered_subscriptions: status.lowered_subscriptions(),
+                    given_up: status.given_up_topics(),
+                    unfinished_unsubscribes: client.member().unfinished_unsubscribes(),
+                    accepts_lowered: client.member().on_lowered == OnLowered::Accept,
                 }
             });
-            let stats = client.stats();
-            let done = stats.handled + stats.unmatched + stats.dropped + stats.repeated;
-            // A handler that asks for the stop still has its message.
-            let asking = crew.workers.iter().filter(|worker| {
-                worker.busy.client() == Some(index) && worker.thread.is_stopping()
-            });
-            let in_hand = asking.count() as u64;
-            let troubles = status.troubles();
-            ClientReport {
-                name: client.name().to_owned(),
-                broker: client.broker().to_owned(),
-                client_id: client.client_id().to_owned(),
-                outcome,
-                stats,
-                // In pull mode the application may take them after the end.
-                unpromised: client.member().outbox.unpromised(),
-                unhandled: match self.is_pull {
-                    true => 0,
-                    false => stats.received.saturating_sub(done + in_hand),
-                },
-                last_cause: troubles.last_cause,
-                flapped: troubles.flapped,
-                is_away: troubles.is_away,
-                is_id_contested: troubles.is_id_contested,
-                first_failure: status.first_failure(),
-                refused_subscriptions: status.refused_subscriptions(),
-                lowered_subscriptions: status.lowered_subscriptions(),
-                given_up: status.given_up_topics(),
-                unfinished_unsubscribes: client.member().unfinished_unsubscribes(),
-                accepts_lowered: client.member().on_lowered == OnLowered::Accept,
-            }
-        });
         let clients = clients.collect();
         abandoned.extend(threads);
         abandoned.extend(crew.panicked());

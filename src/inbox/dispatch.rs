@@ -106,7 +106,7 @@ impl Dispatch {
 
     /// Takes a message until the client is told to stop: QoS 0 as long as its client's share has
     /// room, QoS 1 and 2 always. It
-    /// reaches the queue with the next `hand_over`, at the latest.
+    /// reaches the queue with the next `flush`, at the latest.
     pub(crate) fn deliver(&mut self, received: Received) -> Result<(), ProtocolViolation> {
         let Received { packet_id, content } = received;
         // A topic name without wildcards, of a character at least [MQTT-3.3.2-2] [MQTT-4.7.3-1].
@@ -169,7 +169,7 @@ impl Dispatch {
                 }
             }
             // Whoever waits for one message shall not wait for others. Sending fails when nobody
-            // will take messages any more, at the end of the fleet: see `hand_over`.
+            // will take messages any more, at the end of the fleet: see `flush`.
             Lanes::Pull(queue) => {
                 self.tally.count(source);
                 let _ = queue.send(message(content));
@@ -184,7 +184,7 @@ impl Dispatch {
 
     /// The wake-up is over: what it brought goes into the queue. Says how many of its messages will be
     /// acknowledged.
-    pub(crate) fn hand_over(&mut self) -> usize {
+    pub(crate) fn flush(&mut self) -> usize {
         let handed_over = self.hand_over_collected();
         if mem::take(&mut self.is_inside) {
             self.source.intake.leave();

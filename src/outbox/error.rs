@@ -27,7 +27,7 @@ struct Refused {
 }
 
 /// Why a message was not taken.
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishErrorKind {
     /// The client's outbox has no room. Only from the calls that do not wait.

@@ -31,7 +31,7 @@ use crate::{
 pub struct Receipt(Completion);
 
 /// How a message ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Delivery {
     /// QoS 1 and 2: the broker has it.
@@ -50,7 +50,7 @@ pub enum Delivery {
 /// }
 /// # let _ = may_have_arrived;
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiptError {
     /// It has not ended within the time; it is still in progress.
@@ -73,7 +73,7 @@ pub enum ReceiptError {
 crate::spec::readable::debug_is_text!(ReceiptError);
 
 /// Why it can't be known what became of a sent message.
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum FailedCause {
     /// QoS 0: the connection broke while it was written, and it must not be repeated.

@@ -112,7 +112,7 @@ impl Suspicion {
     }
 
     /// A birth message of QoS 0 leaves, before any publish.
-    pub(super) fn born(&mut self) {
+    pub(super) fn birth_sent(&mut self) {
         self.unread_birth = Some(Instant::now());
     }
 

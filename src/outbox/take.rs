@@ -163,7 +163,7 @@ impl State {
             return None;
         };
         if packet_id == 0 {
-            self.suspicion.born();
+            self.suspicion.birth_sent();
         } else {
             self.inflight.push(InflightPublish {
                 packet_id,

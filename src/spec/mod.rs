@@ -1,6 +1,6 @@
 //! What the user says about a client: plain data that is checked once, before any thread exists.
 //!
-//! Nothing here runs, connects or knows of another room. [`Settings`] is the data part of a
+//! Nothing here runs, connects or knows of another room. [`Settings`](settings::Settings) is the data part of a
 //! client; the functions a user attaches to it are added one floor up, in `client/spec.rs`.
 
 pub(crate) mod address;

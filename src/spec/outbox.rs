@@ -9,7 +9,7 @@ use std::time::Duration;
 ///
 /// let live = ClientSpec::new("live", "mqtt://10.0.0.5").offline(Offline::Reject);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -31,7 +31,7 @@ pub enum Offline {
 ///     .outbox_capacity(10)
 ///     .outbox_overflow(OutboxOverflow::DropOldest);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -51,7 +51,7 @@ pub enum OutboxOverflow {
 ///
 /// let meter = ClientSpec::new("meter", "mqtt://10.0.0.5").replay(Replay::OnlyWithSession);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -75,7 +75,7 @@ pub enum Replay {
 ///     .subscribe("sensors/#", QoS::AtLeastOnce)
 ///     .refused_subscription(RefusedSubscription::EndClient);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -99,7 +99,7 @@ pub enum RefusedSubscription {
 ///     .subscribe("commands/#", QoS::ExactlyOnce)
 ///     .lowered_subscription(OnLowered::Accept);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]

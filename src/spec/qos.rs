@@ -40,7 +40,7 @@ impl TryFrom<u8> for QoS {
 }
 
 /// A number that is no quality of service: only 0, 1 and 2 are.
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{0} is no quality of service: 0, 1 or 2")]
 pub struct InvalidQoS(pub u8);
 

@@ -27,9 +27,10 @@ use crate::spec::{
 ///     .client_id("gw-7f3a-plant")
 ///     .session(Session::Kept);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Session {
     /// Each connection begins anew: clean session 1.
     #[default]

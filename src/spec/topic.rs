@@ -9,7 +9,7 @@
 /// assert_eq!(check_filter("plant/#/temp"), Err(TopicError::HashNotLast));
 /// assert!(check_filter("plant/+/temp").is_ok());
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TopicError {
     /// Topic names and filters have at least one character [MQTT-4.7.3-1].

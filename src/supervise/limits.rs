@@ -12,7 +12,7 @@ const SPARE_DESCRIPTORS: u64 = 16;
 const MAPPINGS_PER_THREAD: u64 = 4;
 
 /// What there is not enough of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Resource {
     /// File descriptors of this process (`ulimit -n`); the soft limit is raised to the hard one.

@@ -167,7 +167,7 @@ fn a_new_message_under_an_old_identifier_is_not_acknowledged_for_the_old_one() {
         .publish("t/1", QoS::AtLeastOnce, false, "slow old")
         .unwrap();
     gate.wait_for_one();
-    reconnect(&broker, client, |id| broker.cut(id));
+    reconnect(&broker, &client, |id| broker.cut(id));
     fleet.wait_subscribed(PATIENCE).unwrap();
     broker
         .publish("t/1", QoS::AtLeastOnce, false, "slow new")
@@ -235,7 +235,7 @@ fn what_was_never_pulled_is_never_acknowledged() {
     drop(fleet.messages().recv_timeout(PATIENCE).unwrap());
     wait_for_in(&broker, "plant", 1, is_puback);
     wait_until("all have come", PATIENCE, || fleet.messages().len() == 9);
-    let client = fleet.client("plant").unwrap().clone();
+    let client = fleet.client("plant").unwrap();
     drop(fleet);
     assert_eq!(client.stats().handled, 1, "nobody handled the others");
     broker.wait_disconnected("plant", PATIENCE).unwrap();

@@ -32,7 +32,7 @@ fn cut_births(broker: &TestBroker, fleet: &Fleet, cuts: usize) {
         let is_birth =
             |packet: &Packet| matches!(packet, Packet::Publish { topic, .. } if topic == "state");
         wait_for_in(broker, "plant", cut, is_birth);
-        reconnect(broker, plant, |id| broker.cut(id));
+        reconnect(broker, &plant, |id| broker.cut(id));
     }
 }
 
@@ -97,7 +97,7 @@ fn it_never_takes_the_identifier_of_a_message_in_flight() {
     for cut in 1..=100 {
         wait_for_in(&broker, "plant", cut, is_it);
         assert!(!receipt.is_done());
-        reconnect(&broker, plant, |id| broker.cut(id));
+        reconnect(&broker, &plant, |id| broker.cut(id));
     }
     let failed = plant.stats().losses;
     broker.hold_acks(false);
@@ -135,7 +135,7 @@ fn its_acknowledgement_is_never_taken_for_that_of_a_message() {
         let packet_id = ids_on("state")[cut - 1];
         assert!(broker.send_packet("plant", Packet::Puback { packet_id }));
         // Not cut: what is under way to the client gets there.
-        reconnect(&broker, plant, |id| broker.kick(id));
+        reconnect(&broker, &plant, |id| broker.kick(id));
         assert!(!receipt.is_done(), "{:?}", receipt.try_result());
     }
     let (births, messages) = (ids_on("state"), ids_on("t"));
@@ -174,7 +174,7 @@ fn short_connections_do_not_use_up_the_identifiers() {
                 PATIENCE,
             )
             .unwrap();
-        reconnect(&broker, plant, |id| broker.cut(id));
+        reconnect(&broker, &plant, |id| broker.cut(id));
     }
     let births = || publishes(&broker.seen(), "plant", Direction::In);
     let mut ids: Vec<u16> = births()

@@ -121,7 +121,8 @@ fn run(seed: u64, loses_sessions: bool) -> Run {
         for (name, ..) in DEVICES {
             let client = fleet.client(name).unwrap();
             for thread in 0..THREADS {
-                publishers.push(scope.spawn(move || publisher(plan, client, thread)));
+                let client = client.clone();
+                publishers.push(scope.spawn(move || publisher(plan, &client, thread)));
             }
         }
         let down = scope.spawn(move || send_down(plan, broker));

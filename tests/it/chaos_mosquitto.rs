@@ -78,7 +78,7 @@ fn rounds(
             std::thread::scope(|scope| {
                 let publishers = DEVICES.map(|(name, _)| {
                     let client = fleet.client(name).unwrap();
-                    scope.spawn(move || publish(client, round))
+                    scope.spawn(move || publish(&client, round))
                 });
                 if round < RESTARTS {
                     // In the middle of it: some are acknowledged, and some are under way.
@@ -190,7 +190,7 @@ fn every_message_is_accounted_for_when_the_broker_is_killed() {
     watch.wait_subscribed(PATIENCE).unwrap();
     let last: Vec<_> = DEVICES
         .iter()
-        .flat_map(|(name, _)| publish(fleet.client(name).unwrap(), RESTARTS + 1))
+        .flat_map(|(name, _)| publish(&fleet.client(name).unwrap(), RESTARTS + 1))
         .collect();
     all.push(last);
     check_books(&fleet, &all);
@@ -207,7 +207,7 @@ fn a_burst_of_qos_2_does_not_end_the_connection() {
     };
     let spec = ClientSpec::new("plant", mosquitto.url()).retry(tireless());
     let fleet = subscribed(Fleet::builder().client(spec));
-    let rounds = [publish(fleet.client("plant").unwrap(), 0)];
+    let rounds = [publish(&fleet.client("plant").unwrap(), 0)];
     check_books(&fleet, &rounds);
     assert_eq!(fleet.stats().connects, 1);
 }

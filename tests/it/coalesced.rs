@@ -78,7 +78,7 @@ fn several_threads() {
     for qos in ALL {
         let broker = TestBroker::start().unwrap();
         let fleet = subscribed(Fleet::builder().client(plant(&broker)));
-        let client = fleet.client("plant").unwrap();
+        let client = &fleet.client("plant").unwrap();
         thread::scope(|scope| {
             for topic in ["a", "b", "c", "d"] {
                 scope.spawn(move || {

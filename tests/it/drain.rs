@@ -63,11 +63,11 @@ fn everything_accepted_goes_out() {
         let fleet = subscribed(Fleet::builder().client(spec("plant", &broker).window(20)));
         let client = fleet.client("plant").unwrap();
         broker.hold_acks(true);
-        publish(client, 0..100);
+        publish(&client, 0..100);
         let last = client.publish("t", qos, false, numbered(100)).unwrap();
         wait_for_publishes(&broker, "plant", 20);
         let (report, took) = drain(&fleet, LONG, || {
-            wait_refused(client);
+            wait_refused(&client);
             assert!(client.is_connected());
             let message = client.publish("t", qos, false, "late").unwrap_err();
             assert_eq!(message.payload(), "late");
@@ -94,7 +94,7 @@ fn the_deadline_holds() {
     let client = fleet.client("plant").unwrap();
     broker.hold_acks(true);
     let first = client.publish("t", QoS::AtLeastOnce, false, "0").unwrap();
-    publish(client, 1..20);
+    publish(&client, 1..20);
     wait_for_publishes(&broker, "plant", 5);
     let deadline = Duration::from_secs(3);
     let (report, took) = drain(&fleet, deadline, || {});
@@ -164,13 +164,13 @@ fn a_client_that_is_away_may_come_back() {
         let client = fleet.client("plant").unwrap();
         broker.stop();
         client.wait_disconnected(PATIENCE).unwrap();
-        publish(client, 0..10);
+        publish(&client, 0..10);
         let deadline = match comes_back {
             true => LONG,
             false => Duration::from_secs(1),
         };
         let (report, took) = drain(&fleet, deadline, || {
-            wait_refused(client);
+            wait_refused(&client);
             if comes_back {
                 broker.restart(Sessions::Lost).unwrap();
             }
@@ -203,9 +203,9 @@ fn what_will_never_go_out_is_not_waited_for() {
             broker.stop();
             client.wait_disconnected(PATIENCE).unwrap();
         }
-        publish(client, 0..10);
+        publish(&client, 0..10);
         let (report, took) = drain(&fleet, LONG, || {
-            wait_refused(client);
+            wait_refused(&client);
             broker.stop();
         });
         assert!(took < LONG / 2, "{took:?}");
@@ -232,7 +232,7 @@ fn pulled_messages_are_not_waited_for() {
         published.unwrap();
     }
     wait_until("they have come", PATIENCE, || fleet.messages().len() == 5);
-    publish(client, 0..50);
+    publish(&client, 0..50);
     let (report, took) = drain(&fleet, LONG, || {});
     assert!(took < LONG / 2, "{took:?}");
     let stats = report.total();

@@ -33,7 +33,7 @@ fn echo(answer: fn(&mqtt_fleet::Client, Vec<u8>) -> Result<(), PublishError>) ->
             )
             .workers(2)
             .on_message("ask/+", move |message, clients| {
-                answer(clients.get("echo")?, message.payload().to_vec())?;
+                answer(&clients.get("echo")?, message.payload().to_vec())?;
                 Ok(())
             }),
     );

@@ -68,7 +68,7 @@ fn one_of_fifty_is_attacked() {
     let mut crowd = Crowd::new(&fleet, arrivals);
     let victim = Victim {
         broker,
-        client: fleet.client(VICTIM).unwrap().clone(),
+        client: fleet.client(VICTIM).unwrap(),
         handler,
         pub_function,
         panics,

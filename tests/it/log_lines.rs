@@ -78,7 +78,7 @@ fn an_outage_of_many_clients_is_a_few_lines() {
                 start((0..CLIENTS).map(|i| spec(&format!("c{i}"), &broker).retry(retry.clone())));
             fleet.wait_connected(PATIENCE).unwrap();
             broker.stop();
-            let clients: Vec<&Client> = fleet.clients().iter().collect();
+            let clients: Vec<Client> = fleet.clients().iter().collect();
             proc::wait_until("many attempts", PATIENCE, || {
                 clients.iter().all(|it| it.stats().failed_attempts >= 20)
             });

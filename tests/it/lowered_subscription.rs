@@ -126,7 +126,7 @@ fn at_run_time_and_after_a_reconnect_the_same_holds() {
     broker.lower_subscribe("low", GRANTED);
     plant.subscribe("low", ASKED).unwrap();
     plant.wait_subscribed(PATIENCE).unwrap();
-    reconnect(&broker, plant, |id| broker.cut(id));
+    reconnect(&broker, &plant, |id| broker.cut(id));
     plant.wait_subscribed(PATIENCE).unwrap();
     wait_announced(&fleet, 2);
     assert_reported(&fleet.stop(STOP), &Outcome::Stopped, 2);
@@ -141,7 +141,9 @@ fn a_session_that_was_lost_may_be_granted_less() {
     let fleet = subscribed(Fleet::builder().client(spec));
     broker.lower_subscribe("low", GRANTED);
     // With its session the client does not ask.
-    reconnect(&broker, fleet.client("plant").unwrap(), |id| broker.cut(id));
+    reconnect(&broker, &fleet.client("plant").unwrap(), |id| {
+        broker.cut(id)
+    });
     broker.stop();
     broker.restart(Sessions::Lost).unwrap();
     assert_eq!(ended(&fleet, "plant"), outcome());

@@ -5,6 +5,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod acks;
+mod api_clients;
+mod api_traits;
 mod birth;
 mod birth_again;
 mod broken_forms;

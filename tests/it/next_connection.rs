@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mqtt_fleet::testing::{Sessions, TestBroker};
-use mqtt_fleet::{Client, ClientSpec, Fleet, QoS, Retry, Session, WaitError};
+use mqtt_fleet::{ClientSpec, Fleet, QoS, Retry, Session, WaitError};
 
 use crate::support::fleet::{PATIENCE, quick, spec, start};
 
@@ -74,7 +74,7 @@ fn without_a_connection_the_first_one_counts() {
     broker.restart(Sessions::Lost).unwrap();
     next.wait_connected(PATIENCE).unwrap();
     next.wait_subscribed(PATIENCE).unwrap();
-    assert!(fleet.clients().iter().all(Client::is_connected));
+    assert!(fleet.clients().iter().all(|client| client.is_connected()));
 }
 
 /// Fails when a wait for a client that has ended lasts for ever, or does not name it.

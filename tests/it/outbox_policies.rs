@@ -40,7 +40,7 @@ fn nothing_is_taken_while_offline_if_the_spec_says_so() {
     let fleet = Fleet::builder().client(spec).start().unwrap();
     let client = fleet.client("plant").unwrap();
     let refused = |n: usize| {
-        let error = publish(client, n).unwrap_err();
+        let error = publish(&client, n).unwrap_err();
         assert_eq!(error.kind(), PublishErrorKind::Offline);
         assert_eq!((error.client(), error.topic()), ("plant", "t"));
         assert_eq!(error.into_message(), ("t".to_owned(), numbered(n)));
@@ -51,7 +51,7 @@ fn nothing_is_taken_while_offline_if_the_spec_says_so() {
     broker.restart(Sessions::Lost).unwrap();
     client.wait_connected(PATIENCE).unwrap();
     broker.hold_acks(true);
-    let receipts: Vec<_> = (0..3).map(|n| publish(client, n).unwrap()).collect();
+    let receipts: Vec<_> = (0..3).map(|n| publish(&client, n).unwrap()).collect();
     wait_for_publishes(&broker, "plant", 1);
     broker.stop();
     client.wait_disconnected(PATIENCE).unwrap();
@@ -80,9 +80,9 @@ fn who_waits_for_room_is_told_of_the_loss_if_nothing_may_wait_for_it() {
     let fleet = subscribed(Fleet::builder().client(spec));
     let client = fleet.client("plant").unwrap();
     broker.hold_acks(true);
-    let _held: Vec<_> = (0..2).map(|n| publish(client, n).unwrap()).collect();
+    let _held: Vec<_> = (0..2).map(|n| publish(&client, n).unwrap()).collect();
     thread::scope(|scope| {
-        let waiter = blocked(scope, client);
+        let waiter = blocked(scope, &client);
         broker.stop();
         let error = joined(&fleet, waiter);
         assert_eq!(error.kind(), PublishErrorKind::Offline);
@@ -107,12 +107,12 @@ fn dropping_the_oldest_never_waits() {
             broker.stop();
             client.wait_disconnected(PATIENCE).unwrap();
         } else {
-            drop(publish(client, 0).unwrap());
+            drop(publish(&client, 0).unwrap());
             wait_for_publishes(&broker, "plant", 1);
         }
         let in_flight = u64::from(!away);
         for n in 0..1_000 {
-            publish(client, n).unwrap();
+            publish(&client, n).unwrap();
             assert!(client.queued() <= 3);
         }
         let ledger = client.ledger();
@@ -122,7 +122,7 @@ fn dropping_the_oldest_never_waits() {
         if away {
             broker.restart(Sessions::Lost).unwrap();
         }
-        let last = publish(client, 1_000).unwrap();
+        let last = publish(&client, 1_000).unwrap();
         last.wait_timeout(PATIENCE).unwrap();
         let came = broker.published("t");
         assert_eq!(came.last(), Some(&numbered(1_000)));
@@ -148,16 +148,16 @@ fn what_was_sent_is_never_dropped() {
     };
     born(1);
     broker.hold_acks(true);
-    let sent = publish(client, 0).unwrap();
+    let sent = publish(&client, 0).unwrap();
     wait_for_publishes(&broker, "plant", 2);
     // In the new session the birth message fills the window, so that the other one has to wait.
-    reconnect(&broker, client, |id| broker.cut(id));
+    reconnect(&broker, &client, |id| broker.cut(id));
     born(2);
     assert_eq!((client.queued(), broker.published("t").len()), (1, 1));
-    let waits = publish(client, 1).unwrap();
+    let waits = publish(&client, 1).unwrap();
     assert!(!sent.is_done(), "{:?}", sent.try_result());
     assert_eq!((waits.is_done(), client.queued()), (false, 2));
-    let newest = publish(client, 2).unwrap();
+    let newest = publish(&client, 2).unwrap();
     assert_eq!(waits.try_result(), Some(Err(ReceiptError::Dropped)));
     broker.hold_acks(false);
     for receipt in [sent, newest] {
@@ -207,9 +207,9 @@ fn a_blocked_publisher_is_released_when_the_client_ends() {
         let fleet = subscribed(Fleet::builder().client(spec));
         let client = fleet.client("plant").unwrap();
         broker.hold_acks(true);
-        let _held: Vec<_> = (0..2).map(|n| publish(client, n).unwrap()).collect();
+        let _held: Vec<_> = (0..2).map(|n| publish(&client, n).unwrap()).collect();
         thread::scope(|scope| {
-            let waiters: Vec<_> = (0..3).map(|_| blocked(scope, client)).collect();
+            let waiters: Vec<_> = (0..3).map(|_| blocked(scope, &client)).collect();
             match gives_up {
                 true => broker.stop(),
                 false => client.stop(),
@@ -226,7 +226,7 @@ fn a_blocked_publisher_is_released_when_the_client_ends() {
         let gave_up = matches!(outcome, Outcome::RetriesExhausted { .. });
         assert_eq!(gave_up, gives_up, "{outcome}");
         assert_eq!(
-            publish(client, 8).unwrap_err().kind(),
+            publish(&client, 8).unwrap_err().kind(),
             PublishErrorKind::Ended
         );
         let ledger = fleet.stop(STOP).total().published;
@@ -251,19 +251,19 @@ fn who_waits_for_room_gets_that_of_a_message_that_grew_too_old() {
                 .max_age(Duration::from_millis(100));
             let fleet = subscribed(Fleet::builder().client(spec));
             let client = fleet.client("plant").unwrap();
-            let in_flight = publish(client, 0).unwrap();
+            let in_flight = publish(&client, 0).unwrap();
             wait_for_publishes(&broker, "plant", 1);
             if !is_connected {
                 // What was in flight has its place in the outbox, and does not grow old.
                 broker.stop();
                 client.wait_disconnected(PATIENCE).unwrap();
             }
-            let waits = publish(client, 1).unwrap();
+            let waits = publish(&client, 1).unwrap();
             let (tell, told) = crossbeam_channel::bounded(1);
             let published = thread::scope(|scope| {
                 scope.spawn(|| {
                     let published = match limit {
-                        None => publish(client, 2),
+                        None => publish(&client, 2),
                         Some(limit) => {
                             let (qos, payload) = (QoS::AtLeastOnce, numbered(2));
                             client.publish_timeout("t", qos, false, payload, limit)

@@ -234,7 +234,7 @@ fn an_invalid_topic_is_refused_at_the_door() {
 fn concurrent_publishers_keep_the_order_of_each() {
     let broker = TestBroker::start().unwrap();
     let fleet = subscribed(Fleet::builder().client(plant(&broker).outbox_capacity(3)));
-    let client = fleet.client("plant").unwrap();
+    let client = &fleet.client("plant").unwrap();
     thread::scope(|scope| {
         for thread in 0..4 {
             scope.spawn(move || {

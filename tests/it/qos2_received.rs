@@ -91,7 +91,7 @@ fn lost_before_it_was_handled() {
         send(&broker, 1);
         let message = next(&fleet);
         for cut in 1..=cuts {
-            reconnect(&broker, client, |id| broker.cut(id));
+            reconnect(&broker, &client, |id| broker.cut(id));
             wait_until("it is repeated", PATIENCE, || {
                 client.stats().repeated == cut
             });
@@ -201,7 +201,7 @@ fn a_new_session_has_new_messages() {
     let client = fleet.client("plant").unwrap();
     send(&broker, 1);
     let old = next(&fleet);
-    reconnect(&broker, client, |id| broker.cut(id));
+    reconnect(&broker, &client, |id| broker.cut(id));
     fleet.wait_subscribed(PATIENCE).unwrap();
     send(&broker, 2);
     let new = next(&fleet);

@@ -44,7 +44,7 @@ fn a_stop_ends_them_though_the_thread_hangs() {
     let begin = Instant::now();
     let report = fleet.stop(DEADLINE);
     assert!(begin.elapsed() < DEADLINE + MARGIN, "{report}");
-    assert_eq!(ends(client, &receipts), [ReceiptError::Unsent; 3]);
+    assert_eq!(ends(&client, &receipts), [ReceiptError::Unsent; 3]);
     assert_eq!(report.total().published.unsent, 3, "{report}");
     let outcome = report.client("hangs-in-vault").unwrap().outcome();
     let Outcome::Abandoned { state } = outcome else {
@@ -65,7 +65,7 @@ fn a_stop_ends_them_though_the_thread_hangs() {
     });
     assert_eq!(broker.accepted(), 0);
     assert!(fleet.stop(PATIENCE).abandoned().is_empty());
-    assert_eq!(ends(client, &receipts), [ReceiptError::Unsent; 3]);
+    assert_eq!(ends(&client, &receipts), [ReceiptError::Unsent; 3]);
 }
 
 /// A logger that panics in one place.
@@ -128,7 +128,7 @@ fn a_panic_of_the_thread_ends_what_it_has_just_sent() {
             };
             assert!(message.contains("rigged"), "{outcome}");
             let sent = ReceiptError::Failed(FailedCause::NotAcknowledged);
-            let ends = ends(client, &receipts);
+            let ends = ends(&client, &receipts);
             assert_eq!(ends[..3], [sent; 3]);
             assert!(matches!(ends[3], ReceiptError::Failed(_)), "{ends:?}");
             assert_eq!(ends[4..], [ReceiptError::Unsent; 2]);
@@ -155,7 +155,7 @@ fn a_panic_of_the_encoder_ends_what_it_was_given() {
             let outcome = ended(&fleet, "panics");
             assert!(matches!(outcome, Outcome::Panicked { .. }), "{outcome}");
             let lost = ReceiptError::Failed(FailedCause::ConnectionLost);
-            assert_eq!(ends(client, &receipts)[2], lost);
+            assert_eq!(ends(&client, &receipts)[2], lost);
         },
     );
 }

@@ -139,13 +139,17 @@ fn it_is_asked_for_again_on_each_connection() {
             .subscribe("secret", QoS::AtLeastOnce);
         let fleet = subscribed(Fleet::builder().client(spec));
         for _ in 0..2 {
-            reconnect(&broker, fleet.client("plant").unwrap(), |id| broker.cut(id));
+            reconnect(&broker, &fleet.client("plant").unwrap(), |id| {
+                broker.cut(id)
+            });
             fleet.wait_subscribed(PATIENCE).unwrap();
         }
         wait_announced(&fleet, 3);
         // The broker changes its mind.
         broker.clear_faults();
-        reconnect(&broker, fleet.client("plant").unwrap(), |id| broker.cut(id));
+        reconnect(&broker, &fleet.client("plant").unwrap(), |id| {
+            broker.cut(id)
+        });
         fleet.wait_subscribed(PATIENCE).unwrap();
         broker
             .publish("secret", QoS::AtLeastOnce, false, "1")
@@ -168,7 +172,9 @@ fn a_refusal_after_a_reconnect_ends_the_client_too() {
     let fleet = subscribed(Fleet::builder().client(spec));
     broker.fail_subscribe("secret");
     // With its session the client does not ask.
-    reconnect(&broker, fleet.client("plant").unwrap(), |id| broker.cut(id));
+    reconnect(&broker, &fleet.client("plant").unwrap(), |id| {
+        broker.cut(id)
+    });
     broker.stop();
     broker.restart(Sessions::Lost).unwrap();
     assert_eq!(ended(&fleet, "plant"), refused());

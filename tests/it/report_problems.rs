@@ -97,7 +97,7 @@ fn a_client_that_is_stopped_before_its_first_attempt_is_no_problem() {
         .start()
         .unwrap();
     proc::wait_until("one of them is connected", PATIENCE, || {
-        fleet.clients().iter().any(mqtt_fleet::Client::is_connected)
+        fleet.clients().iter().any(|client| client.is_connected())
     });
     let report = fleet.stop(PATIENCE);
     assert!(report.total().connects < 30, "{report}");

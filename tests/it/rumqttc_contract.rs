@@ -46,8 +46,8 @@ fn last_outgoing(state: &mut MqttState) -> Outgoing {
     }
 }
 
-/// Relied on by `IterEngine::feed_request` (`engine/iter/feeding.rs`), which takes the event of its request from
-/// the back of the queue, and by `IterEngine::grow` (`more_ids.rs`), which throws it away.
+/// Relied on by `IterEngine::hand_to_state` (`engine/iter/send.rs`), which takes the event of its request from
+/// the back of the queue, and by `IterEngine::make_room_for` (`packet_ids.rs`), which does the same.
 ///
 /// Fails when a request has no event, more than one, or one of another kind.
 #[test]
@@ -84,7 +84,7 @@ fn each_request_has_one_event() {
     }
 }
 
-/// Relied on by `IterEngine::forget_refused` (`engine/iter/mod.rs`): without it, a PUBCOMP for a message of QoS 1
+/// Relied on by `IterEngine::forget_refused` (`engine/iter/events.rs`): without it, a PUBCOMP for a message of QoS 1
 /// would count as its acknowledgement.
 ///
 /// Fails when rumqttc looks at a packet before it queues its event: then that would take away another one.
@@ -108,8 +108,8 @@ fn a_packet_has_its_event_before_it_is_looked_at() {
     assert_eq!(state.events, [Event::Incoming(Packet::PingReq)]);
 }
 
-/// Relied on by `session/packet_ids.rs`, which counts as rumqttc does, and by `IterEngine::grow`, which moves the count
-/// with SUBSCRIBEs that are never sent.
+/// Relied on by `engine/iter/packet_ids.rs`, which counts as rumqttc does, and by `advance` (`releases.rs`), which
+/// moves the count with UNSUBSCRIBEs that are never sent.
 ///
 /// Fails when identifiers don't go from 1 to the number in flight and around, for all kinds of packets.
 #[test]
@@ -131,8 +131,8 @@ fn identifiers_go_around() {
     assert_eq!(ids, [1, 2, 3, 4, 5, 6, 7, 8, 1, 2]);
 }
 
-/// Relied on by `Window::reserve` (`session/packet_ids.rs`) for birth messages, and by `convert::repeated` for
-/// what a connection repeats: their identifiers are ours.
+/// Relied on by `IterEngine::expect_answer` (`engine/iter/send.rs`): the session chooses every identifier, and
+/// those of repeated publishes and of birth messages are out of turn.
 ///
 /// Fails when rumqttc gives a packet that has an identifier another one, or when it counts it.
 #[test]
@@ -151,9 +151,8 @@ fn an_identifier_of_ours_stays_and_is_not_counted() {
     assert_eq!(state.inflight(), 3);
 }
 
-/// Relied on by `IterEngine::feed_request`, which takes a request without a packet for a collision, by `IterEngine::close`
-/// (`closing.rs`), which takes the collided publish back, and by `IterEngine::repeated`, whose identifiers are never
-/// above those that rumqttc has.
+/// Relied on by `IterEngine::hand_to_state` (`engine/iter/send.rs`), which takes a request without a packet for a
+/// collision, and by `IterEngine::make_room_for` (`packet_ids.rs`): no identifier is above those that rumqttc has.
 ///
 /// Fails when a second publish under one identifier is sent, or kept elsewhere, or one beyond is taken.
 #[test]
@@ -168,8 +167,8 @@ fn a_collision_keeps_the_publish_and_sends_nothing() {
     assert!(matches!(error, StateError::Unsolicited(9)), "{error:?}");
 }
 
-/// Relied on by `IterEngine::close` and `Inflight::returned` (`session/inflight.rs`): what `clean` gives back is what was
-/// not acknowledged. And by the copies of QoS 2 messages there, since rumqttc has none after PUBREC.
+/// Relied on by `IterEngine::make_room_for` (`engine/iter/packet_ids.rs`): what `clean` gives back is what was not
+/// acknowledged. And by the copies of QoS 2 messages in `session/inflight.rs`, since rumqttc has none after PUBREC.
 ///
 /// Fails when `clean` gives back more or less, forgets the count of identifiers, or takes the collision.
 #[test]
@@ -197,7 +196,7 @@ fn clean_gives_back_what_was_not_acknowledged() {
     assert_eq!(last_outgoing(&mut state), Outgoing::Subscribe(4));
 }
 
-/// Relied on by `IterEngine::grow`: what is in flight moves to a new state without being sent again.
+/// Relied on by `IterEngine::make_room_for`: what is in flight moves to a new state without being sent again.
 ///
 /// Fails when a request that `clean` gave back is refused by a larger state, or gets another identifier.
 #[test]
@@ -220,7 +219,7 @@ fn a_larger_state_takes_what_was_in_flight() {
     assert_eq!(grown.inflight(), 0);
 }
 
-/// Relied on by `IterEngine::arrived` (`engine/iter/reading.rs`), which leaves the state out for PUBLISH of QoS 0 and
+/// Relied on by `IterEngine::read_one` (`engine/iter/read.rs`), which leaves the state out for PUBLISH of QoS 0 and
 /// 1, and by `session/ack_order.rs`: every PUBACK and PUBREC is ours.
 ///
 /// Fails when rumqttc acknowledges a message by itself, or does more with one than to queue it.
@@ -259,7 +258,7 @@ fn a_release_is_taken_once_and_of_what_was_seen() {
     state.handle_incoming_packet(release()).unwrap_err();
 }
 
-/// Relied on by `events.rs` and `IterEngine::new`: SUBACK, UNSUBACK and PINGRESP are looked at by us alone.
+/// Relied on by `client/events.rs` and `IterEngine::new`: SUBACK, UNSUBACK and PINGRESP are looked at by us alone.
 ///
 /// Fails when rumqttc refuses one for nothing, or answers it.
 #[test]
@@ -277,8 +276,8 @@ fn other_answers_are_passed_on() {
     }
 }
 
-/// Relied on by `IterEngine::translate` (`engine/iter/mod.rs`), which clears `await_pingresp` behind each PINGREQ, so
-/// that the error never comes: `engine/iter/line.rs` decides. `IterEngine::grow` moves the field.
+/// Relied on by `IterEngine::outgoing` (`engine/iter/events.rs`), which clears `await_pingresp` behind each PINGREQ, so
+/// that the error never comes: `engine/iter/line.rs` decides. `IterEngine::make_room_for` moves the field.
 ///
 /// Fails when other packets count as an answer, or when the field has another meaning.
 #[test]

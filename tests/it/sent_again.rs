@@ -53,7 +53,7 @@ fn older_copies_are_not_handed_out() {
     publish(&broker);
     for copies in 1..=CUTS {
         wait_received(&fleet, copies * MANY);
-        reconnect(&broker, client, |id| broker.cut(id));
+        reconnect(&broker, &client, |id| broker.cut(id));
     }
     wait_received(&fleet, (CUTS + 1) * MANY);
     let messages = fleet.messages();
@@ -91,7 +91,7 @@ fn handlers_do_not_get_older_copies_either() {
     gate.wait_for_one();
     wait_received(&fleet, MANY);
     let client = fleet.client("plant").unwrap();
-    reconnect(&broker, client, |id| broker.cut(id));
+    reconnect(&broker, &client, |id| broker.cut(id));
     wait_received(&fleet, 2 * MANY);
     gate.open();
     assert_eq!(take(&handled, 1), [0]);
@@ -121,7 +121,7 @@ fn copies_that_wait_are_bounded() {
     // With its own bookkeeping the broker would take seconds for so many.
     assert!(broker.send_raw("plant", unacknowledged(HALF)));
     wait_received(&fleet, HALF.into());
-    reconnect(&broker, client, |id| broker.cut(id));
+    reconnect(&broker, &client, |id| broker.cut(id));
     assert_eq!(client.stats().connects, 2);
     assert!(broker.send_raw("plant", unacknowledged(HALF)));
     let outcome = ended(&fleet, "plant");

@@ -199,7 +199,7 @@ fn two_threads_may_stop_at_once() {
 fn dropping_the_fleet_stops_it() {
     let broker = TestBroker::start().unwrap();
     let fleet = start([spec("dropped-fleet", &broker)]);
-    let kept = fleet.client("dropped-fleet").unwrap().clone();
+    let kept = fleet.client("dropped-fleet").unwrap();
     kept.wait_connected(PATIENCE).unwrap();
     drop(fleet);
     assert_eq!(

@@ -90,7 +90,7 @@ fn a_handler_at_work_is_waited_for_whatever_else_is_handled() {
         .unwrap();
     gate.wait_for_one();
     let report = stop(&fleet, || {
-        wait_closed(&field, client, "other");
+        wait_closed(&field, &client, "other");
         // It had its message long before the stop, and still has all rights.
         let cloud = fleet.client("cloud").unwrap();
         let is_lost = cloud.wait_disconnected(Duration::from_millis(300));
@@ -118,7 +118,7 @@ fn what_arrives_after_the_stop_has_begun_is_for_the_next_one() {
     publish(1);
     gate.wait_for_one();
     let report = stop(&fleet, || {
-        wait_closed(&field, client, "other");
+        wait_closed(&field, &client, "other");
         let late = client.stats().after_stop;
         (2..=5).for_each(publish);
         wait_until("they are there", PATIENCE, || {
@@ -160,7 +160,7 @@ fn a_message_that_could_not_be_passed_on_stays_at_its_broker() {
             drop(filled.unwrap());
         }
         let report = stop(&fleet, || {
-            wait_closed(&field, client, "other");
+            wait_closed(&field, &client, "other");
             gate.open();
         });
         let stats = report.client("field").unwrap().stats();
@@ -195,7 +195,7 @@ fn a_client_that_is_lost_during_the_stop_is_not_waited_for() {
         fleet.client("cloud").unwrap().queued() == 1
     });
     let report = stop(&fleet, || {
-        wait_closed(&field, client, "other");
+        wait_closed(&field, &client, "other");
         cloud.stop();
     });
     let ledger = report.total().published;
@@ -257,7 +257,7 @@ fn a_stop_that_is_asked_for_is_orderly_too() {
             }
         }
         // The stop has begun while the other one is at work: made at once, it would leave it nothing.
-        wait_closed(&field, fleet.client("field").unwrap(), "other");
+        wait_closed(&field, &fleet.client("field").unwrap(), "other");
         drop(gate);
         fleet.wait_ended(PATIENCE).unwrap();
         assert_eq!(cloud.published("out"), ["1"], "{by:?}");

@@ -181,7 +181,7 @@ fn so_it_has_on_mosquitto() {
     let source = subscribed(Fleet::builder().client(ClientSpec::new("source", field.url())));
     // The session, so that the broker keeps what comes before the first round.
     drop(gateway(&field.url(), &cloud.url(), QoS::AtLeastOnce, false));
-    let client = source.client("source").unwrap().clone();
+    let client = source.client("source").unwrap();
     let numbers = RefCell::new(HashSet::new());
     stop_again_and_again(
         || gateway(&field.url(), &cloud.url(), QoS::AtLeastOnce, false),

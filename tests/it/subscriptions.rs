@@ -158,7 +158,7 @@ fn a_lost_unsubscribe_is_repeated() {
     wait_for_in(&broker, "plant", 2, is_unsubscribe);
     assert_eq!(arrives(&broker, &fleet, &["a"]), [""; 0]);
     // Once it is answered, it is not sent any more.
-    reconnect(&broker, client, |id| broker.cut(id));
+    reconnect(&broker, &client, |id| broker.cut(id));
     assert_eq!(arrives(&broker, &fleet, &["a"]), [""; 0]);
     let seen = broker.seen();
     let unsubscribes = seen.iter().filter(|it| is_unsubscribe(&it.packet));
@@ -185,7 +185,7 @@ fn the_same_filter_again_changes_its_qos() {
     assert_eq!(qos_of_next(), QoS::ExactlyOnce);
     client.subscribe("a", QoS::AtLeastOnce).unwrap();
     assert_eq!(qos_of_next(), QoS::AtLeastOnce);
-    reconnect(&broker, client, |id| broker.kick(id));
+    reconnect(&broker, &client, |id| broker.kick(id));
     assert_eq!(qos_of_next(), QoS::AtLeastOnce);
     let end = ("end".to_owned(), QoS::AtMostOnce);
     let a = |qos| ("a".to_owned(), qos);
@@ -211,7 +211,7 @@ fn large_sets_are_split_below_the_packet_size_limit() {
     }
     let fleet = subscribed(Fleet::builder().client(spec));
     let client = fleet.client("plant").unwrap();
-    reconnect(&broker, client, |id| broker.kick(id));
+    reconnect(&broker, &client, |id| broker.kick(id));
     let last = "building/0599/temperature";
     assert_eq!(arrives(&broker, &fleet, &[last]), [last]);
     let packets = asked(&broker.seen());
@@ -266,7 +266,7 @@ fn wait_subscribed_waits_for_every_answer() {
     assert!(matches!(timed_out, Err(WaitError::Timeout { .. })));
     broker.clear_faults();
     broker.fail_subscribe("secret");
-    reconnect(&broker, client, |id| broker.kick(id));
+    reconnect(&broker, &client, |id| broker.kick(id));
     client.wait_subscribed(PATIENCE).unwrap();
 
     client.subscribe("secret", QoS::AtMostOnce).unwrap();

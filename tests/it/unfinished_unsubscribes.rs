@@ -101,7 +101,7 @@ fn what_the_session_does_not_have_is_no_problem() {
     broker.restart(Sessions::Lost).unwrap();
     let fleet = away(&broker, Session::Kept);
     let again = |client: &Client| client.subscribe("in", QoS::AtMostOnce).unwrap();
-    again(fleet.client("plant").unwrap());
+    again(&fleet.client("plant").unwrap());
     let report = fleet.stop(PATIENCE);
     assert_eq!(unfinished(&report), [""; 0], "wanted again: {report}");
 

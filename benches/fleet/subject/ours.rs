@@ -64,7 +64,7 @@ pub(crate) fn run(job: &Job) -> Result<()> {
 }
 
 fn serve(job: &Job, check: &Check, fleet: &Fleet, qos: QoS) -> Result<()> {
-    let clients: Vec<Client> = fleet.clients().iter().cloned().collect();
+    let clients: Vec<Client> = fleet.clients().iter().collect();
     let topics: Vec<String> = (0..job.clients).map(wire::topic).collect();
     let publish = |client: usize, payload: &[u8]| {
         let payload = Bytes::copy_from_slice(payload);

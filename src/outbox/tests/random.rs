@@ -274,7 +274,7 @@ impl Model {
     }
 
     /// The client has ended: each receipt says what has become of its message.
-    fn check_fates(&self, settings: &OutboxSettings) {
+    fn check_dispositions(&self, settings: &OutboxSettings) {
         let wire = &self.wire;
         assert!(wire.first_sent.is_sorted(), "{:?}", wire.first_sent);
         for (number, (message, receipt)) in self.offered.iter().enumerate() {
@@ -366,6 +366,6 @@ proptest! {
         model.outbox.end();
         model.check();
         prop_assert_eq!(model.outbox.ledger().in_progress, 0);
-        model.check_fates(&settings);
+        model.check_dispositions(&settings);
     }
 }

@@ -100,7 +100,7 @@ fn message(size: usize) -> Packet {
 }
 
 /// Relied on by `client/events.rs`, which reads on after these, and by `IterEngine::buffered`
-/// (`engine/iter/mod.rs`): the first event is returned, the others wait in a queue that is public.
+/// (`IterEngine::pop_event`, `engine/iter/events.rs`): the first event is returned, the others wait in a queue that is public.
 ///
 /// Fails when one call reads another number of packets.
 #[test]
@@ -113,7 +113,7 @@ fn nine_packets_are_read_at_once() {
     assert_eq!(wire.connection.eventloop.state.events.len(), 8);
 }
 
-/// Relied on by `IterEngine::listen_for` and `IterEngine::go_on` (`engine/iter/waiting.rs`): `recv_timeout` may cut a flush,
+/// Relied on by `IterEngine::listen_for` and `IterEngine::go_on` (`engine/iter/wait.rs`): `recv_timeout` may cut a flush,
 /// the rest stays in the encoder, and so do the events; flushing again sends it.
 ///
 /// Fails when a flush that is cut loses bytes or ends the connection.
@@ -189,7 +189,7 @@ fn pieces_of_a_packet_wake_the_runtime_that_a_waker_finds() {
     assert!(metrics.worker_park_count(0) > before);
 }
 
-/// Relied on by `IterEngine::encode` (`engine/iter/feeding.rs`) and `BATCH_BYTES` (`outbox`): below this the
+/// Relied on by `IterEngine::encode` (`engine/iter/send.rs`) and `ROOM` (`budget.rs`): below this the
 /// encoder takes any packet at once, without a runtime, and sends nothing before a flush.
 ///
 /// Fails when the encoder waits earlier, or later, or sends by itself.
@@ -212,8 +212,8 @@ fn the_encoder_takes_packets_at_once_below_8_kib() {
     assert!(wire.flush().is_pending());
 }
 
-/// Relied on by `IterEngine::feed`, `IterEngine::answer` (`drain.rs`) and `Network::leave`: what was fed is sent with the
-/// next flush, ours or that of the next call.
+/// Relied on by `IterEngine::begin_flush` (`engine/iter/wait.rs`) and `IterEngine::flush_answers` (`read.rs`): what was
+/// encoded is sent with the next flush, ours or that of the next call.
 ///
 /// Fails when a flush with a waker that wakes nobody sends nothing.
 #[test]
@@ -226,7 +226,7 @@ fn a_flush_without_a_runtime_sends() {
     assert_eq!(&came, b"\x30\x03\x00\x01t");
 }
 
-/// Relied on by `IterEngine::arrived` (`engine/iter/reading.rs`).
+/// Relied on by `IterEngine::read_one` (`engine/iter/read.rs`).
 ///
 /// Fails when reading without a runtime misses what has come, or waits for what has not.
 #[test]
@@ -244,7 +244,7 @@ fn a_read_without_a_runtime_finds_what_the_last_call_left() {
     assert_eq!(1 + wire.connection.eventloop.state.events.len() + left, 12);
 }
 
-/// Relied on by `IterEngine::await_close` (`engine/iter/edges.rs`): nothing may follow DISCONNECT.
+/// Relied on by `IterEngine::read_until_closed` (`engine/iter/closing.rs`): nothing may follow DISCONNECT.
 ///
 /// Fails when a collision does not keep rumqttc from its channel any more, or keeps its backlog too.
 #[test]
@@ -264,8 +264,8 @@ fn a_collision_closes_the_channel_and_not_the_backlog() {
     assert_eq!(wire.next(), Event::Outgoing(Outgoing::Publish(0)));
 }
 
-/// Relied on by `IterEngine::open` and `IterEngine::disconnect` (`closing.rs`): the backlog goes before the channel, one
-/// request in a call. After DISCONNECT rumqttc reads on: `IterEngine::await_close`.
+/// Relied on by `IterEngine::read_until_closed` (`engine/iter/closing.rs`): after DISCONNECT rumqttc reads on. And by
+/// `IterEngine::close_socket`: its backlog is in the order in which it would leave, one request in a call.
 ///
 /// Fails when the order is another one, or when rumqttc closes the connection itself.
 #[test]
@@ -290,7 +290,7 @@ fn the_backlog_goes_first_and_disconnect_does_not_close() {
     );
 }
 
-/// Relied on by `IterEngine::close` and `RumqttcBell` (`waker.rs`): what nobody has sent comes back at the loss,
+/// Relied on by `IterEngine::close_socket` (`engine/iter/closing.rs`): what nobody has sent comes back at the loss,
 /// but for PUBACKs; so does what was not acknowledged. PUBRECs are among it, and are dropped there.
 ///
 /// Fails when a request is lost with the connection, or when its order is another one.
@@ -327,7 +327,7 @@ fn a_loss_gives_back_what_was_in_flight_then_the_channel() {
     assert_eq!((waits.pkid, &waits.payload[..]), (0, &b"waits"[..]));
 }
 
-/// Relied on by `RumqttcBell::ring`: an item that the channel does not take comes back with the error.
+/// Relied on by `RequestWaker::wake_with` (`engine/iter/waker.rs`): an item that the channel does not take comes back with the error.
 ///
 /// Fails when a full channel waits, or keeps it.
 #[test]
@@ -346,9 +346,9 @@ fn a_full_channel_gives_the_request_back() {
     assert_eq!(&publish.payload[..], b"1");
 }
 
-/// Relied on by `ClientLoop::attempt` (`client/attempts.rs`): one call without a connection is one attempt,
+/// Relied on by `IterEngine::attempt` (`engine/iter/mod.rs`): one call without a connection is one attempt,
 /// to where the options of that moment say; CONNACK is its event, and the next call after a loss connects.
-/// The backlog does not outlive a CONNACK without a session: `IterEngine::begin` fills it afterwards.
+/// Its backlog does not outlive a CONNACK without a session; `IterEngine::close_socket` leaves none in any case.
 ///
 /// Fails when one of these changes.
 #[test]
@@ -474,8 +474,8 @@ fn pings_leave_whatever_else_is_sent() {
     assert!(begun.elapsed() >= 2 * keep_alive);
 }
 
-/// Relied on by `IterEngine::feed`: a publish that is above the encoder's limit is in flight all the same, and comes
-/// back under its identifier (`Unfed::packet_id`).
+/// Relied on by `Client::offer` (`client/handle.rs`), which refuses such a publish before it has an identifier: one that is
+/// above the encoder's limit is in flight all the same, and comes back under its identifier.
 ///
 /// Fails when rumqttc forgets it, or keeps it without an identifier.
 #[test]

@@ -103,7 +103,7 @@ impl Crowd {
             .clients()
             .iter()
             .filter(|it| it.name().starts_with("calm-"));
-        let clients: Vec<Client> = calm.cloned().collect();
+        let clients: Vec<Client> = calm.collect();
         for client in &clients {
             client.wait_subscribed(PATIENCE).expect("it is subscribed");
         }

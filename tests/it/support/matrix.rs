@@ -58,11 +58,11 @@ impl Rig {
         rig
     }
 
-    pub(crate) fn victim(&self) -> &Client {
+    pub(crate) fn victim(&self) -> Client {
         self.client(VICTIM)
     }
 
-    fn client(&self, name: &str) -> &Client {
+    fn client(&self, name: &str) -> Client {
         self.fleet.client(name).unwrap()
     }
 

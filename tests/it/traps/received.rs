@@ -68,7 +68,9 @@ fn stale_ack() {
     let fleet = ours(spec(&broker).subscribe("t", QoS::AtLeastOnce));
     publish(&broker, "old");
     let old = fleet.messages().recv_timeout(PATIENCE).unwrap();
-    reconnect(&broker, fleet.client("plant").unwrap(), |id| broker.cut(id));
+    reconnect(&broker, &fleet.client("plant").unwrap(), |id| {
+        broker.cut(id)
+    });
     fleet.wait_subscribed(PATIENCE).unwrap();
     publish(&broker, "new");
     let new = fleet.messages().recv_timeout(PATIENCE).unwrap();
