@@ -92,6 +92,7 @@ impl IterEngine {
     }
 
     /// Blocks until something happens.
+    #[inline(never)]
     fn listen(&mut self, carries: Option<CarriedSize>) -> Result<Option<Event>, Cause> {
         // Progress is not seen here: a packet that is handed over meanwhile has the time that a slow line needs.
         let bytes = match carries {
@@ -110,6 +111,7 @@ impl IterEngine {
         }
     }
 
+    #[inline(never)]
     fn listen_for(
         &mut self,
         longest: Duration,
@@ -145,6 +147,7 @@ impl IterEngine {
     }
 
     /// One turn of a flush that is not done: waits for a piece of it to go out, or for something to come.
+    #[inline(never)]
     fn catch_up(&mut self, mut behind: Behind) -> Result<Option<Event>, Cause> {
         self.time_rumqttc(OURS);
         let (came, event) = self.listen_at_most(behind.turn)?;
@@ -167,6 +170,7 @@ impl IterEngine {
     }
 
     /// The timer has fired: sends what the system takes.
+    #[inline(never)]
     fn go_on(&mut self, mut behind: Behind) -> Result<Option<Event>, Cause> {
         let waker = Waker::from(Arc::clone(&behind.room));
         match self.try_flush(&waker)? {
