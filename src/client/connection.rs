@@ -30,15 +30,22 @@ const MOST_WAITS_FOR_CARRIED: u32 = 32;
 const LONGEST_SENDING: Duration = Duration::from_millis(50);
 
 impl ClientLoop {
-    /// One connection, from CONNACK to its end.
+    /// One connection, from CONNACK to its end. In two parts, so that the frame of the second is not on the
+    /// stack of each client for as long as its connection lasts.
     #[inline(never)]
     pub(super) fn session(&mut self, session_present: bool) -> After {
         let since = Instant::now();
         self.begin(session_present);
-        let ended = self.iterate(since);
+        let ended = self.iterate(since).map_err(Box::new);
+        self.after(ended, since)
+    }
+
+    /// The connection has ended: what follows.
+    #[inline(never)]
+    fn after(&mut self, ended: Result<(), Box<Cause>>, since: Instant) -> After {
         let is_disconnected = ended.is_ok();
         let lost = match ended {
-            Err(cause) if !self.member.stop.is_raised() => Some(cause),
+            Err(cause) if !self.member.stop.is_raised() => Some(*cause),
             _ => None,
         };
         let is_stable = self.is_stable(since);
