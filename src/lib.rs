@@ -348,8 +348,8 @@ pub use fleet::{
     fleet::{Fleet, ThreadCount},
 };
 pub use inbox::{
-    handler::{HandlerResult, OnFailure},
-    message::Message,
+    handler::OnFailure,
+    message::{HandlerResult, Message},
     pull::{IntoIter, Messages},
 };
 pub use observe::{

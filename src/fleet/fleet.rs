@@ -11,10 +11,7 @@ use crate::{
         handle::Client,
         next::NextConnections,
     },
-    fleet::{
-        builder::FleetBuilder,
-        stop::{Ending, Way},
-    },
+    fleet::stop::{Ending, Way},
     inbox::{message::Message, pull::Messages},
     observe::{
         changes::{Announced, StateChanges},
@@ -32,7 +29,7 @@ use crate::{
 /// Many MQTT clients, each on its own thread, started together and stopped together.
 ///
 /// Every method takes `&self` and can be called from any thread. Dropping the fleet stops it in order,
-/// within [`FleetBuilder::stop_deadline`], and so does an early `?` or a panic that drops it.
+/// within [`FleetBuilder::stop_deadline`](crate::FleetBuilder::stop_deadline), and so does an early `?` or a panic that drops it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,11 +58,6 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// What a fleet is to be.
-    pub fn builder() -> FleetBuilder {
-        FleetBuilder::new()
-    }
-
     pub(crate) fn new(
         states: Option<Receiver<Announced>>,
         messages: Option<Receiver<Message>>,
