@@ -13,10 +13,12 @@ use crate::{
     outbox::{
         entry::Progress,
         network_side::Taken,
+        packing::MOST_PACKED,
         send_batch::Outbound,
         suspicion::{ConnectionEnd, Verdict},
     },
     session::packet::{Outgoing, Packet},
+    supervise::panic::discard,
 };
 
 /// The standard does not have SUBSCRIBE repeated, so that an unanswered one stays unanswered.
@@ -120,8 +122,8 @@ impl ClientLoop {
         let mut patience = MOST_WAITS_FOR_CARRIED;
         let mut waited_at = since;
         loop {
-            if self.engine.is_behind() {
-                self.catch_up()?;
+            if self.engine.is_behind() && self.catch_up()? == Flow::Disconnected {
+                return Ok(());
             }
             let mut wait = Wait {
                 until: self.answers_by()?,
@@ -164,13 +166,13 @@ impl ClientLoop {
             if !has_sent || wait.until.is_some_and(|until| until <= Instant::now()) {
                 if let Some(first) = self.engine.next(wait)? {
                     if self.handle_all(first)? == Flow::Disconnected {
-                        return self.catch_up();
+                        return self.catch_up().map(drop);
                     }
                 }
                 waited_at = Instant::now();
             }
-            if self.engine.is_behind() {
-                self.catch_up()?;
+            if self.engine.is_behind() && self.catch_up()? == Flow::Disconnected {
+                return Ok(());
             }
             if !self.member.stop.is_raised() {
                 self.drain_socket()?;
@@ -199,8 +201,9 @@ impl ClientLoop {
 
     /// A large packet is on its way out: sends it piece by piece, beside what comes.
     #[inline(never)]
-    fn catch_up(&mut self) -> Result<(), Cause> {
+    fn catch_up(&mut self) -> Result<Flow, Cause> {
         let mut stopped_at = None;
+        let mut flow = Flow::Continue;
         while self.engine.is_behind() {
             if self.member.stop.is_raised() {
                 let since = *stopped_at.get_or_insert_with(Instant::now);
@@ -209,14 +212,14 @@ impl ClientLoop {
                 }
             }
             if let Some(event) = self.engine.next(Wait::default())? {
-                self.handle_all(event)?;
+                flow = flow.max(self.handle_all(event)?);
             }
             self.member.outbox.apply(&mut self.progress);
             self.dispatch.flush();
             // What the broker has not got yet it can't have answered.
             self.member.subscriptions.lock().wait_anew();
         }
-        Ok(())
+        Ok(flow)
     }
 
     /// When the oldest SUBSCRIBE that is not answered is late, if there is one.
@@ -245,7 +248,7 @@ impl ClientLoop {
         self.batch.push_packet(Packet::Disconnect);
         self.send_batch()?;
         self.member.outbox.apply(&mut self.progress);
-        self.catch_up()
+        self.catch_up().map(drop)
     }
 
     /// Sends what was taken from the outbox.
@@ -275,11 +278,17 @@ impl ClientLoop {
     /// Sends a message for the first time under this identifier.
     fn publish(&mut self, packet_id: u16, message: Outgoing) -> Result<(), Cause> {
         let kept = (packet_id != 0).then(|| Box::new(message.clone()));
+        // A payload of the user's own type, whose `Drop` may panic, is not to be dropped inside the engine.
+        let payload = (packet_id == 0 && message.payload.len() > MOST_PACKED)
+            .then(|| message.payload.clone());
         let sent = self.engine.send(Packet::Publish {
             packet_id,
             duplicate: false,
             message,
         });
+        if let Some(payload) = payload {
+            discard(payload);
+        }
         // Noted in any case: it may be on the wire when sending fails.
         if let Some(pending) = self.batch.sent() {
             self.progress.push(match kept {

@@ -18,7 +18,7 @@ use crate::{
 const LARGE: usize = 64 * 1024;
 
 /// How a connection goes on after an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Flow {
     Continue,
     /// Our DISCONNECT was sent.

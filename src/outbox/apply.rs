@@ -80,7 +80,7 @@ impl State {
                 message,
                 pending,
             }) => self.sent(packet_id, message, pending),
-            Some(CarriedItem::Control) | None => {}
+            Some(CarriedItem::Control(_)) | None => {}
         }
     }
 }

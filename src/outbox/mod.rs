@@ -53,6 +53,7 @@ use crate::{
     },
     session::{inflight::Inflight, packet::Control, packet_ids::PacketIds, publish::Publish},
     spec::outbox::{Offline, OutboxOverflow, OutboxSettings},
+    supervise::panic::discard,
 };
 
 /// Why a message was not taken.
@@ -184,7 +185,8 @@ impl Outbox {
             self.room.notify_all();
         }
         drop(state);
-        drop(copied);
+        // Its payload may be of the user's own type, whose `Drop` may panic.
+        discard(copied);
         Ok(receipt)
     }
 

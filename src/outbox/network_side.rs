@@ -137,6 +137,11 @@ impl Outbox {
             return;
         }
         let mut state = self.lock();
+        if state.network == NetworkThread::Parked {
+            // What is answered frees identifiers, and the next one may not be the one that the engine was
+            // prepared for: nothing is carried until the thread takes again.
+            state.network = NetworkThread::Running;
+        }
         for step in progress.drain(..) {
             state.apply(step, Disposition::Sent);
         }
@@ -185,6 +190,10 @@ impl Outbox {
         self.notify_drained(&state);
         if !batch.is_empty() {
             return Taken::Batch;
+        }
+        if state.finish_by.is_some() && state.is_drained() {
+            // The last message has expired.
+            return Taken::Finished;
         }
         let prepared = next_id.or(state.ids.next());
         match state.ids.next() {

@@ -19,7 +19,7 @@ use crate::{
 
 /// Topic and payload of up to so many bytes are copied: that takes less time than the allocator. (What
 /// is received has a limit of its own, for a reason of its own.)
-const MOST_PACKED: usize = 512;
+pub(crate) const MOST_PACKED: usize = 512;
 
 /// Where a waiting message is.
 #[derive(Debug)]

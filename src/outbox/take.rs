@@ -41,7 +41,8 @@ impl State {
     /// Takes the first thing that may leave, to be carried by an engine that needs something to send.
     pub(super) fn take_one(&mut self, max_age: Option<Duration>) -> Option<(Packet, CarriedItem)> {
         if let Some(packet) = self.next_packet() {
-            return Some((packet, CarriedItem::Control));
+            let size = packet.size();
+            return Some((packet, CarriedItem::Control(size)));
         }
         self.expire(max_age);
         let packet_id = self.next_message()?;

@@ -20,7 +20,8 @@ pub(crate) trait Waker: Send {
 /// sent.
 #[derive(Debug)]
 pub(super) enum CarriedItem {
-    Control,
+    /// With its bytes on the wire.
+    Control(usize),
     /// The message itself is with the engine; this is a copy, should it come back.
     Publish {
         packet_id: u16,
@@ -44,7 +45,8 @@ impl CarriedItem {
     pub(super) fn size(&self) -> CarriedSize {
         match self {
             Self::Publish { message, .. } if message.size() >= SMALL => CarriedSize::Large,
-            Self::Publish { .. } | Self::Control => CarriedSize::Small,
+            Self::Control(size) if *size >= SMALL => CarriedSize::Large,
+            Self::Publish { .. } | Self::Control(_) => CarriedSize::Small,
         }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) const MOST_BIRTHS: usize = 4;
 /// Most clients of a large fleet never have more than one or two publishes under way.
 const FIRST_RANGE: u16 = 16;
 
-/// How much larger the next range is.
+/// How much larger the next range is, until there are twice as many identifiers as the window has places.
 const GROWTH: u16 = 8;
 
 /// The identifiers of one client's session.
@@ -128,7 +128,11 @@ impl PacketIds {
         self.last = id;
         // Now, so that `next` holds for the next one.
         if self.n_used >= self.range / 2 && self.range < u16::MAX {
-            self.range = self.range.saturating_mul(GROWTH);
+            let usual = self.window.saturating_mul(2).saturating_add(64);
+            self.range = match self.range < usual {
+                true => self.range.saturating_mul(GROWTH).min(usual),
+                false => self.range.saturating_mul(2),
+            };
             self.used.resize(words(self.range), 0);
         }
         Some(id)

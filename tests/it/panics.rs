@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use mqtt_fleet::testing::{Direction, Packet, TestBroker};
 use mqtt_fleet::{Cause, FailureKind, Fleet, OnFailure, Outcome, QoS, Retry};
@@ -346,6 +347,49 @@ fn drop_them() -> i32 {
     let report = fleet.stop(STOP);
     println!("{report}");
     report.exit_code()
+}
+
+/// A payload of the user's own type. Dropping it panics.
+struct Fragile(Vec<u8>);
+
+impl AsRef<[u8]> for Fragile {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        panic_any(Bomb(2));
+    }
+}
+
+/// Fails if a payload whose `Drop` panics is dropped inside rumqttc: the client would end.
+#[test]
+fn payloads_that_panic_when_they_are_dropped() {
+    let broker = TestBroker::start().unwrap();
+    let fleet = Fleet::builder()
+        .client(spec("plant", &broker))
+        .start()
+        .unwrap();
+    fleet.wait_connected(PATIENCE).unwrap();
+    let client = fleet.client("plant").unwrap();
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        for size in [1, 2_000, 20_000] {
+            // Some find the thread parked, and some go out in a batch.
+            let receipts: Vec<_> = (0..20)
+                .map(|_| {
+                    let payload = Bytes::from_owner(Fragile(vec![7; size]));
+                    client.publish("t", qos, false, payload).unwrap()
+                })
+                .collect();
+            for receipt in receipts {
+                assert!(receipt.wait_timeout(PATIENCE).is_ok(), "{qos:?}, {size}");
+            }
+        }
+    }
+    assert_eq!(client.stats().losses, 0);
+    assert_eq!(fleet.stop(STOP).exit_code(), 0);
 }
 
 /// Panics at each record, with its lock held, as a logger may whose disk is full.

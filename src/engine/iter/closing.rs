@@ -15,10 +15,7 @@ impl IterEngine {
     /// broker that notices the reset first takes the client for lost and publishes its will.
     pub(super) fn read_until_closed(&mut self, on_event: &mut dyn FnMut(Event)) {
         let deadline = Instant::now() + MOST_LINGERING;
-        // Nothing may follow DISCONNECT [MQTT-3.14.4-2]: a collision keeps rumqttc from taking
-        // what is in its channel. No acknowledgement has the identifier 0 and would release it.
-        let hold = Publish::from_bytes("", rumqttc::QoS::AtLeastOnce, Bytes::new());
-        self.connection.eventloop.state.collision = Some(hold);
+        self.hold_channel();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             // An error is the end of the connection: a further call would connect again.
@@ -31,7 +28,13 @@ impl IterEngine {
                 _ => break,
             }
         }
-        self.connection.eventloop.state.collision = None;
+    }
+
+    /// Nothing may follow DISCONNECT [MQTT-3.14.4-2]: a collision keeps rumqttc from taking what is in its
+    /// channel. No acknowledgement has the identifier 0 and would release it.
+    pub(super) fn hold_channel(&mut self) {
+        let hold = Publish::from_bytes("", rumqttc::QoS::AtLeastOnce, Bytes::new());
+        self.connection.eventloop.state.collision = Some(hold);
     }
 
     /// Closes the socket. Says whether a publish was still in rumqttc's channel. Whatever else it gives back is

@@ -55,10 +55,6 @@ use crate::{
 /// At most one packet is in rumqttc's channel; one more is room for nothing that should happen.
 const CHANNEL_CAPACITY: usize = 2;
 
-/// With a higher limit on packets a client always waits with a timer. Without one, a packet that finds it
-/// parked is timed by what a slow line needs for the limit.
-const MOST_WITHOUT_TIMER: usize = 512 * 1024;
-
 impl IterEngine {
     /// Builds rumqttc's client: three descriptors and no connection yet.
     pub(crate) fn new(
@@ -81,7 +77,6 @@ impl IterEngine {
         // rumqttc makes room for 100 events, 14 KiB a client. They are taken out after each wake-up, and
         // a quiet client never has more than a few.
         connection.eventloop.state.events = VecDeque::new();
-        let expects_large = settings.max_packet_size > MOST_WITHOUT_TIMER;
         let engine = Box::new(Self {
             connection,
             context: Context {
@@ -99,7 +94,6 @@ impl IterEngine {
             has_answered: false,
             budget: Budget::default(),
             line: Line::default(),
-            expects_large,
             behind: None,
         });
         Ok((engine, RequestWaker(client)))

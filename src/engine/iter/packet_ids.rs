@@ -13,6 +13,8 @@ use crate::engine::iter::{
 /// rumqttc has 64 bytes for each identifier, and most clients need few: a table of 256 is 14 KiB larger.
 pub(super) const FIRST_IDS: u16 = 16;
 
+const SECOND_IDS: u16 = 256;
+
 impl IterEngine {
     /// Moves rumqttc's count, so that what it takes from its channel next gets this identifier.
     pub(super) fn move_count_to(&mut self, id: u16) {
@@ -37,9 +39,11 @@ impl IterEngine {
         if id <= self.ids {
             return;
         }
-        while self.ids < id {
-            self.ids = self.ids.saturating_mul(8);
-        }
+        // A power of two, so that few of these tables are made: see `expecting`.
+        self.ids = id
+            .max(SECOND_IDS)
+            .checked_next_power_of_two()
+            .unwrap_or(u16::MAX);
         let eventloop = &mut self.connection.eventloop;
         eventloop.mqtt_options.set_inflight(self.ids);
         let mut old = mem::replace(&mut eventloop.state, expecting(self.ids));

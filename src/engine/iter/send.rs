@@ -11,7 +11,6 @@ use rumqttc::{ConnectionError, Publish, Request, StateError};
 
 use crate::{
     engine::iter::{
-        budget::ENCODER_LIMIT,
         convert::{publish, qos_out, subscribe, unsubscribe},
         state::IterEngine,
     },
@@ -25,7 +24,6 @@ impl IterEngine {
     /// are in flight. The outbox has the messages.
     pub(super) fn send_packet(&mut self, packet: Packet) -> Result<(), Cause> {
         let size = packet.size();
-        self.expects_large |= size > ENCODER_LIMIT;
         self.unflushed_bytes += size;
         let packet = match packet {
             Packet::Publish {
@@ -63,7 +61,10 @@ impl IterEngine {
                 self.line.pinged();
                 rumqttc::Packet::PingReq
             }
-            Packet::Disconnect => rumqttc::Packet::Disconnect,
+            Packet::Disconnect => {
+                self.hold_channel();
+                rumqttc::Packet::Disconnect
+            }
         };
         self.encode(packet)
     }

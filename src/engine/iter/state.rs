@@ -39,8 +39,6 @@ pub(crate) struct IterEngine {
     pub(super) budget: Budget,
     /// Whether bytes come, and whether the broker answers pings.
     pub(super) line: Line,
-    /// A large message may come: a client that has sent one, or whose limit is high.
-    pub(super) expects_large: bool,
     /// A flush is not done: the system takes no more bytes for now.
     pub(super) behind: Option<Behind>,
 }

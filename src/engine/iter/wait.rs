@@ -39,6 +39,9 @@ const OURS: Duration = Duration::from_secs(u32::MAX as u64);
 const SHORTEST_TURN: Duration = Duration::from_millis(1);
 const LONGEST_TURN: Duration = Duration::from_millis(16);
 
+/// What rumqttc may answer by itself behind what was sent, in bytes.
+const MOST_ANSWERS: usize = 512;
+
 /// What so many bytes take on a line that is as slow as can be.
 pub(super) fn on_a_slow_line(bytes: usize) -> Duration {
     Duration::from_secs(bytes as u64 / SLOWEST_BYTES_PER_SECOND)
@@ -50,11 +53,10 @@ impl IterEngine {
     /// is the same with a timer. Nothing is lost when the timer fires: less than 8 KiB are in the
     /// encoder whenever rumqttc takes a packet from its channel.
     pub(super) fn wait(&mut self, wait: Wait) -> Result<Option<Event>, Cause> {
-        self.expects_large |= wait.carries == Some(CarriedSize::Large);
         let event = match self.behind.take() {
             Some(behind) => self.catch_up(behind),
             None => match self.longest(wait) {
-                None => self.listen(wait.carries),
+                None => self.listen(),
                 Some(longest) => self.listen_for(longest, wait.carries),
             },
         }?;
@@ -64,17 +66,16 @@ impl IterEngine {
         }
     }
 
-    /// The timer that the wait needs. `None`: no timer, which spares an idle client its wake-ups and 8 KiB of
-    /// touched stack.
+    /// The timer that the wait needs, if it needs one.
     fn longest(&self, wait: Wait) -> Option<Duration> {
         let settings = &self.settings;
         let is_watched = match wait.carries {
             Some(CarriedSize::Small) => false,
-            Some(CarriedSize::Large) => true,
-            // The first large message of a client finds it without a timer.
-            None => self.expects_large,
+            // Another thread may hand over a packet of any size meanwhile.
+            Some(CarriedSize::Large) | None => true,
         };
-        // A packet that stands still from the start is noticed after two of these.
+        // A packet that stands still from the start is noticed after two of these. An idle client wakes for it
+        // as often as that.
         let patience = settings.connect_timeout.max(Duration::from_secs(1));
         let watch = (settings.keep_alive + Duration::from_secs(1)).min(patience);
         let watch = is_watched.then_some(watch);
@@ -93,13 +94,8 @@ impl IterEngine {
 
     /// Blocks until something happens.
     #[inline(never)]
-    fn listen(&mut self, carries: Option<CarriedSize>) -> Result<Option<Event>, Cause> {
-        // Progress is not seen here: a packet that is handed over meanwhile has the time that a slow line needs.
-        let bytes = match carries {
-            Some(CarriedSize::Small) => 0,
-            Some(CarriedSize::Large) | None => self.settings.max_packet_size,
-        };
-        self.time_rumqttc(self.settings.connect_timeout + on_a_slow_line(bytes));
+    fn listen(&mut self) -> Result<Option<Event>, Cause> {
+        self.time_rumqttc(self.settings.connect_timeout);
         self.line.waits();
         let event = self.connection.iter().next();
         self.line.waited(false);
@@ -193,7 +189,9 @@ impl IterEngine {
 
     fn caught_up(&mut self, behind: Behind) -> Result<(), Cause> {
         self.unflushed_bytes = 0;
-        self.line.caught_up(behind.since);
+        if behind.is_large {
+            self.line.caught_up(behind.since);
+        }
         for packet in behind.owed {
             self.encode(packet)?;
             self.has_answered = true;
@@ -220,7 +218,7 @@ impl IterEngine {
                 room,
                 seen: 0,
                 turn: SHORTEST_TURN,
-                is_large: self.unflushed_bytes >= ENCODER_LIMIT,
+                is_large: self.unflushed_bytes + MOST_ANSWERS >= ENCODER_LIMIT,
                 owed: Vec::new(),
             });
         }
@@ -240,11 +238,16 @@ impl IterEngine {
     }
 }
 
-/// Whether rumqttc took a PUBLISH from its channel: it may be large.
+/// Whether rumqttc took something from its channel that may be large.
 fn wrote(events: &VecDeque<rumqttc::Event>) -> bool {
-    let is_publish =
-        |event: &rumqttc::Event| matches!(event, rumqttc::Event::Outgoing(Outgoing::Publish(_)));
-    events.iter().any(is_publish)
+    use rumqttc::Event::Outgoing as Sent;
+    let may_be_large = |event: &rumqttc::Event| {
+        matches!(
+            event,
+            Sent(Outgoing::Publish(_) | Outgoing::Subscribe(_) | Outgoing::Unsubscribe(_))
+        )
+    };
+    events.iter().any(may_be_large)
 }
 
 /// The answer, PUBREL or PUBCOMP, that rumqttc waited to write when its wait was cut: the last one that

@@ -49,6 +49,8 @@ struct Wire {
 struct Model {
     outbox: Arc<Outbox>,
     carries: Receiver<Packet>,
+    /// The identifier that the engine would give to what it carries.
+    engine_next: u16,
     connected: bool,
     progress: Vec<Progress>,
     batch: SendBatch,
@@ -129,11 +131,22 @@ impl Model {
     /// connection, or panics with the next one in its hands.
     fn turn(&mut self, most: usize, panics: bool) {
         if let Ok(packet) = self.carries.try_recv() {
+            if let Packet::Publish { packet_id, .. } = &packet {
+                // It is not told an identifier: it counts.
+                assert!(*packet_id == 0 || *packet_id == self.engine_next);
+                self.counted(*packet_id);
+            }
             self.send(packet);
             self.progress.push(Progress::WakeSent);
         }
-        let (progress, batch) = (&mut self.progress, &mut self.batch);
-        let taken = self.outbox.take_or_park(progress, batch, ROOM, None);
+        let taken = loop {
+            let (progress, batch) = (&mut self.progress, &mut self.batch);
+            let next_id = Some(self.engine_next);
+            match self.outbox.take_or_park(progress, batch, ROOM, next_id) {
+                Taken::NextId(id) => self.engine_next = id,
+                taken => break taken,
+            }
+        };
         // Else something would be carried while the engine sends, and cannot take it.
         let is_parked = self.outbox.lock().network == NetworkThread::Parked;
         assert_eq!(is_parked, matches!(taken, Taken::Parked { .. }));
@@ -155,6 +168,9 @@ impl Model {
                             pending,
                         },
                     });
+                    if packet_id == self.engine_next {
+                        self.counted(packet_id);
+                    }
                     self.write(packet_id, false, message);
                 }
             }
@@ -166,6 +182,12 @@ impl Model {
             self.lose();
         } else if !self.batch.is_empty() {
             self.lose();
+        }
+    }
+
+    fn counted(&mut self, packet_id: u16) {
+        if packet_id != 0 {
+            self.engine_next = packet_id % 64 + 1;
         }
     }
 
@@ -193,6 +215,7 @@ impl Model {
 
     fn connect(&mut self, session_present: bool) {
         self.connected = true;
+        self.engine_next = 1;
         self.outbox.connected(session_present, [], None);
         let mut released = mem::take(&mut self.wire.released);
         // What is repeated comes first. A network thread may lose its connection meanwhile; here it is all
@@ -331,6 +354,7 @@ proptest! {
         let mut model = Model {
             outbox,
             carries,
+            engine_next: 1,
             connected: false,
             progress: Vec::new(),
             batch: SendBatch::default(),
@@ -354,6 +378,10 @@ proptest! {
                 }
                 9 if model.connected => {
                     model.outbox.apply(&mut model.progress);
+                    if n % 2 == 0 {
+                        // Something may come before the wait begins.
+                        model.offer(n % 5);
+                    }
                     let no_time = Duration::ZERO;
                     model.outbox.wait_until_brought(no_time, no_time, |_| Some(n + 1));
                 }

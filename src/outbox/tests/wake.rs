@@ -1,5 +1,7 @@
 //! How the network thread is woken, with and without something to send.
 
+use std::time::{Duration, Instant};
+
 use crossbeam_channel::unbounded;
 
 use super::{ROOM, Recorder, carried, offer, outbox, parked, settings, step};
@@ -11,8 +13,8 @@ use crate::{
         receipt::{Delivery, Receipt},
         send_batch::SendBatch,
     },
-    session::packet::Control,
-    spec::qos::QoS,
+    session::packet::{Control, Packet},
+    spec::{outbox::OutboxSettings, qos::QoS},
 };
 
 #[test]
@@ -99,6 +101,64 @@ fn the_next_identifier_is_prepared_before_the_thread_parks() {
     };
     assert_eq!(park(7), Taken::NextId(1));
     assert_eq!(park(1), Taken::Parked { expires_at: None });
+}
+
+/// Fails when an answer changes the next identifier while the thread is parked, and something is carried before
+/// the engine is prepared for it.
+#[test]
+fn nothing_is_carried_under_an_identifier_that_an_answer_has_freed() {
+    let (outbox, carries) = outbox(settings(10, 10));
+    outbox.connected(false, [], None);
+    let (mut progress, mut engine_next) = (Vec::new(), 1);
+    let mut park = |progress: &mut Vec<Progress>| loop {
+        let mut batch = SendBatch::default();
+        match outbox.take_or_park(progress, &mut batch, ROOM, Some(engine_next)) {
+            Taken::NextId(id) => engine_next = id,
+            Taken::Parked { .. } => return engine_next,
+            taken => panic!("{taken:?}"),
+        }
+    };
+    let publish = |expected: u16| {
+        drop(offer(&outbox, "t", QoS::AtLeastOnce));
+        match carries.try_recv() {
+            Ok(Packet::Publish { packet_id, .. }) => assert_eq!(packet_id, expected),
+            nothing => panic!("{nothing:?}"),
+        }
+    };
+    // The second one stays unanswered, until the count has come round to the first.
+    for round in 0_u16..17 {
+        let packet_id = match round {
+            0 => 1,
+            1 => 2,
+            16 => 1,
+            later => later + 1,
+        };
+        assert_eq!(park(&mut progress), packet_id);
+        publish(packet_id);
+        progress.push(Progress::WakeSent);
+        progress.extend((packet_id != 2).then_some(Progress::Acknowledged { packet_id }));
+    }
+    assert_eq!(park(&mut progress), 3, "2 is in use");
+    // What a brief wait does first, and another thread comes right behind it.
+    outbox.apply(&mut vec![Progress::Acknowledged { packet_id: 2 }]);
+    drop(offer(&outbox, "t", QoS::AtLeastOnce));
+    assert!(carries.is_empty(), "the engine would send it as 3");
+}
+
+/// Fails when a client that is stopped on its own waits for nothing once its last message has expired.
+#[test]
+fn a_client_has_finished_when_its_last_message_has_expired() {
+    let (outbox, _carries) = outbox(OutboxSettings {
+        max_age: Some(Duration::ZERO),
+        ..settings(10, 10)
+    });
+    drop(offer(&outbox, "old", QoS::AtLeastOnce));
+    outbox.connected(false, [], None);
+    let hours = Instant::now() + Duration::from_secs(360_000);
+    assert!(!outbox.finish(Some(hours)));
+    let (mut progress, mut batch) = (Vec::new(), SendBatch::default());
+    let taken = outbox.take_or_park(&mut progress, &mut batch, ROOM, None);
+    assert_eq!(taken, Taken::Finished);
 }
 
 #[test]

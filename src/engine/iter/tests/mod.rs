@@ -169,3 +169,18 @@ fn what_is_carried_has_the_identifier_of_the_session() {
     waker.wake_with(Packet::Disconnect).unwrap();
     assert!(engine.close(), "it was not");
 }
+
+/// Fails if anything follows DISCONNECT [MQTT-3.14.4-2], also what another thread hands over meanwhile.
+#[test]
+fn nothing_follows_disconnect() {
+    let (mut engine, waker, mut stream) = connected();
+    engine.send(Packet::Disconnect).unwrap();
+    waker.wake_with(Packet::Disconnect).unwrap();
+    engine.flush().unwrap();
+    assert_eq!(short_packet(&mut stream), [0xE0, 0]);
+    engine.await_close(&mut |event| panic!("{event:?}"));
+    assert!(engine.close(), "it was not sent");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert!(rest.is_empty(), "{rest:?}");
+}
