@@ -4,6 +4,8 @@
 pub(crate) mod ack_order;
 pub(crate) mod filter;
 pub(crate) mod inflight;
+pub(crate) mod keep_alive;
 pub(crate) mod packet;
 pub(crate) mod packet_ids;
 pub(crate) mod subscriptions;
+mod unsubscribes;
