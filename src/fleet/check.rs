@@ -67,11 +67,8 @@ pub(crate) fn check(builder: &FleetBuilder) -> Result<Vec<ClientSpec>, StartErro
             return Err(fault(("name", problem)));
         }
         let id = settings.client_id.clone().unwrap_or_default();
-        for address in settings
-            .brokers()
-            .filter_map(|broker| broker.address().ok())
-        {
-            let key = (address.listener(), id.clone());
+        for broker in &settings.brokers {
+            let key = (broker.address().listener(), id.clone());
             // The broker would end the one when the other connects [MQTT-3.1.4-2]. One client may
             // name a broker twice, with other credentials.
             match ids.insert(key, settings.name.clone()) {
@@ -182,9 +179,8 @@ fn check_data(settings: &Settings) -> Checked {
         let problem = "{name} in it would stand for the name itself";
         return Err(("name", Problem::Text(problem)));
     }
-    at("broker", settings.broker.address().map_err(Clone::clone))?;
-    for broker in &settings.more_brokers {
-        at("or_broker", broker.address().map_err(Clone::clone))?;
+    if let Some((setter, error)) = &settings.broker_error {
+        return Err((setter, error.clone().into()));
     }
     if settings.tls.is_some() && !settings.is_encrypted() {
         // Or its user would believe it to be encrypted.
@@ -219,7 +215,8 @@ fn check_data(settings: &Settings) -> Checked {
         .as_ref()
         .map_or(0, |will| 4 + will.topic.len() + will.payload.len());
     let login = settings
-        .brokers()
+        .brokers
+        .iter()
         .map(|broker| &broker.credentials)
         .chain([&settings.credentials])
         .map(|credentials| match credentials {
@@ -265,7 +262,7 @@ fn check_login(settings: &Settings) -> Checked {
         // Those of the URLs are what the client logs in with.
         Credentials::Anonymous => {
             let fields = std::iter::once("broker").chain(std::iter::repeat("or_broker"));
-            for (field, broker) in fields.zip(settings.brokers()) {
+            for (field, broker) in fields.zip(&settings.brokers) {
                 at(field, broker.credentials.check().map_err(Problem::Text))?;
             }
             return Ok(());
