@@ -52,7 +52,8 @@ pub(super) fn client(
 ) -> Client {
     let settings = &spec.settings;
     let brokers = settings
-        .brokers()
+        .brokers
+        .iter()
         .map(|broker| broker.to_string().into())
         .collect();
     let status = Status::new(settings.name.as_str().into(), brokers, announcer);
