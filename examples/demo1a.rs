@@ -109,10 +109,8 @@ fn with_functions(
         .attach("plant", |spec| {
             spec.on_message("sensors/+/temp", |message, clients| {
                 let topic = format!("plant/{}", message.topic());
-                let payload = message.payload().clone();
-                clients
-                    .get("cloud")?
-                    .try_publish(topic, QoS::AtLeastOnce, false, payload)?;
+                let cloud = clients.get("cloud")?;
+                cloud.try_publish(topic, QoS::AtLeastOnce, false, message.payload())?;
                 Ok(())
             })
         })?

@@ -28,9 +28,9 @@
 //!     .client(plant)
 //!     .client(cloud)
 //!     .on_message("temp/+", |message, clients| {
-//!         let payload = message.payload().clone(); // copies nothing
 //!         // Waits while the outbox is full: then the plant's broker has to wait too.
-//!         clients.get("cloud")?.publish(message.topic(), QoS::AtLeastOnce, false, payload)?;
+//!         let cloud = clients.get("cloud")?;
+//!         cloud.publish(message.topic(), QoS::AtLeastOnce, false, message.payload())?;
 //!         Ok(())
 //!     })
 //!     .on_failure(OnFailure::StopFleet) // what was not taken is not acknowledged
@@ -147,7 +147,7 @@
 //!
 //! - While the client is not connected the outbox fills, or refuses ([`ClientSpec::offline`]).
 //!   When it is full, `publish` waits, `try_publish` fails with [`PublishErrorKind::Full`], and the
-//!   error gives topic and payload back; or the oldest one is dropped
+//!   error gives the message back; or the oldest one is dropped
 //!   ([`ClientSpec::outbox_overflow`]).
 //! - Messages leave in the order in which they were taken. At most [`ClientSpec::window`] of QoS
 //!   1 and 2 are unacknowledged at once; the others wait behind them. What waits is written
@@ -159,6 +159,8 @@
 //! - [`ClientSpec::birth`] follows each CONNACK, behind SUBSCRIBE and before everything else.
 //! - What is in the outbox when a client ends that is not connected is not sent; a stop empties the
 //!   others: see [`Fleet::stop`].
+//! - Topic and payload are a `&str` and bytes in any form ([`Payload`]). A [`Publish`] is the whole message
+//!   as one value, for [`Client::send`].
 //! - Topics and packet sizes are checked at the call: [`PublishErrorKind::Topic`],
 //!   [`PublishErrorKind::TooLarge`].
 //!
@@ -367,11 +369,12 @@ pub use outbox::{
     error::{PublishError, PublishErrorKind},
     receipt::{Delivery, FailedCause, Receipt, ReceiptError},
 };
-pub use session::filter::topic_matches;
+pub use session::{filter::topic_matches, publish::Publish};
 pub use spec::{
     broker::Broker,
     broker_error::BrokerError,
     outbox::{Offline, OnLowered, OutboxOverflow, RefusedSubscription, Replay},
+    payload::Payload,
     qos::{InvalidQoS, QoS},
     retry::Retry,
     settings::Session,

@@ -182,8 +182,7 @@ impl Gateway {
             self.looped += 1;
             return Ok(()); // Acknowledged: it is dealt with.
         };
-        let (qos, payload) = (message.qos(), message.payload().clone());
-        match to.try_publish(topic, qos, message.retain(), payload) {
+        match to.try_publish(topic, message.qos(), message.retain(), message.payload()) {
             Ok(receipt) => held.push_back(Held { message, receipt }),
             Err(error) if error.kind() == PublishErrorKind::Ended => self.stranded.push(message),
             // The outbox has room for all that may be in hand. So it is the message, with the site

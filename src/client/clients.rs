@@ -18,7 +18,7 @@ use crate::client::handle::Client;
 ///
 /// let builder = Fleet::builder().on_message("sensors/#", |message, clients| {
 ///     let cloud = clients.get("cloud")?;
-///     cloud.try_publish(message.topic(), QoS::AtLeastOnce, false, message.payload().clone())?;
+///     cloud.try_publish(message.topic(), QoS::AtLeastOnce, false, message.payload())?;
 ///     Ok(())
 /// });
 /// ```

@@ -1,12 +1,11 @@
 //! The handle of one client: what its user can do with it, from any thread.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
-
-use bytes::Bytes;
 
 use crate::{
     client::{
@@ -28,8 +27,9 @@ use crate::{
         error::{PublishError, PublishErrorKind},
         receipt::Receipt,
     },
-    session::packet::{Control, Outgoing, packet_size},
+    session::{packet::Control, publish::Publish},
     spec::{
+        payload::Payload,
         qos::QoS,
         topic::{check_filter, check_topic},
     },
@@ -93,25 +93,22 @@ impl Client {
     /// [stop](crate::Fleet::stop) sends what the outbox of a connected client holds. While the client
     /// is not connected the outbox fills and then this waits; stopping the client releases it.
     ///
+    /// The topic is a `&str`, a `String` or a reference to one; [`Payload`] says what a payload may be.
+    /// A message with more than this is a [`Publish`], for [`Client::send`].
+    ///
     /// # Errors
     ///
     /// [`PublishError`] holds the message: the client has ended, or is not connected and its spec
     /// does not let messages wait for that, the topic is not valid ([MQTT-3.3.2-2]), or the packet
     /// exceeds the packet size limit.
-    pub fn publish(
+    pub fn publish<'a>(
         &self,
-        topic: impl Into<String>,
+        topic: impl Into<Cow<'a, str>>,
         qos: QoS,
         retain: bool,
-        payload: impl Into<Bytes>,
+        payload: impl Into<Payload<'a>>,
     ) -> Result<Receipt, PublishError> {
-        self.offer(
-            topic.into(),
-            qos,
-            retain,
-            payload.into(),
-            Patience::Until(None),
-        )
+        self.send(Publish::new(topic, payload).qos(qos).retain(retain))
     }
 
     /// Like [`Client::publish`], but never waits.
@@ -119,14 +116,14 @@ impl Client {
     /// # Errors
     ///
     /// [`PublishErrorKind::Full`] where `publish` would wait; else like `publish`.
-    pub fn try_publish(
+    pub fn try_publish<'a>(
         &self,
-        topic: impl Into<String>,
+        topic: impl Into<Cow<'a, str>>,
         qos: QoS,
         retain: bool,
-        payload: impl Into<Bytes>,
+        payload: impl Into<Payload<'a>>,
     ) -> Result<Receipt, PublishError> {
-        self.offer(topic.into(), qos, retain, payload.into(), Patience::None)
+        self.try_send(Publish::new(topic, payload).qos(qos).retain(retain))
     }
 
     /// Like [`Client::publish`], but waits at most this long.
@@ -134,61 +131,85 @@ impl Client {
     /// # Errors
     ///
     /// [`PublishErrorKind::Timeout`] if there was no room in time; else like `publish`.
-    pub fn publish_timeout(
+    pub fn publish_timeout<'a>(
         &self,
-        topic: impl Into<String>,
+        topic: impl Into<Cow<'a, str>>,
         qos: QoS,
         retain: bool,
-        payload: impl Into<Bytes>,
+        payload: impl Into<Payload<'a>>,
         timeout: Duration,
     ) -> Result<Receipt, PublishError> {
-        let patience = Patience::Until(deadline_after(timeout));
-        self.offer(topic.into(), qos, retain, payload.into(), patience)
+        let publish = Publish::new(topic, payload).qos(qos).retain(retain);
+        self.send_timeout(publish, timeout)
     }
 
-    fn offer(
+    /// [`Client::publish`], with the message as one value.
+    ///
+    /// ```
+    /// use mqtt_fleet::{Client, PublishError, Publish, QoS};
+    ///
+    /// fn boot(client: &Client) -> Result<(), PublishError> {
+    ///     let booted = Publish::new("plant/boot", "1").qos(QoS::AtLeastOnce).retain(true);
+    ///     client.send(booted)?;
+    ///     Ok(())
+    /// }
+    /// # let _ = boot;
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Like [`Client::publish`]; [`PublishError::into_publish`] gives the message back.
+    pub fn send(&self, publish: Publish<'_>) -> Result<Receipt, PublishError> {
+        self.offer(publish, Patience::Until(None))
+    }
+
+    /// Like [`Client::send`], but never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishErrorKind::Full`] where `send` would wait; else like `send`.
+    pub fn try_send(&self, publish: Publish<'_>) -> Result<Receipt, PublishError> {
+        self.offer(publish, Patience::None)
+    }
+
+    /// Like [`Client::send`], but waits at most this long.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishErrorKind::Timeout`] if there was no room in time; else like `send`.
+    pub fn send_timeout(
         &self,
-        topic: String,
-        qos: QoS,
-        retain: bool,
-        payload: Bytes,
-        patience: Patience,
+        publish: Publish<'_>,
+        timeout: Duration,
     ) -> Result<Receipt, PublishError> {
-        if let Err(error) = check_topic(&topic) {
+        self.offer(publish, Patience::Until(deadline_after(timeout)))
+    }
+
+    fn offer(&self, publish: Publish<'_>, patience: Patience) -> Result<Receipt, PublishError> {
+        if let Err(error) = check_topic(publish.topic()) {
             let kind = PublishErrorKind::Topic(error);
-            return Err(PublishError::new(self.name(), kind, topic, payload));
+            return Err(PublishError::new(self.name(), kind, publish));
         }
-        let size = packet_size(topic.len(), qos, payload.len());
-        if size > self.0.max_packet_size {
-            let kind = PublishErrorKind::TooLarge {
-                size,
-                limit: self.0.max_packet_size,
-            };
-            return Err(PublishError::new(self.name(), kind, topic, payload));
+        let (size, limit) = (publish.size(), self.0.max_packet_size);
+        if size > limit {
+            let kind = PublishErrorKind::TooLarge { size, limit };
+            return Err(PublishError::new(self.name(), kind, publish));
         }
-        let message = Outgoing {
-            topic,
-            qos,
-            retain,
-            payload,
+        let (publish, refusal) = match self.0.outbox.offer(publish, patience) {
+            Ok(receipt) => return Ok(receipt),
+            Err(refused) => refused,
         };
-        match self.0.outbox.offer(message, patience) {
-            Ok(receipt) => Ok(receipt),
-            Err((message, refusal)) => {
-                if refusal == NotTaken::Closed && self.0.intake.is_closed() {
-                    stop_refusals::record();
-                    self.0.intake.note_refusal();
-                }
-                let kind = match (refusal, patience) {
-                    (NotTaken::Closed, _) => PublishErrorKind::Ended,
-                    (NotTaken::Offline, _) => PublishErrorKind::Offline,
-                    (NotTaken::Full, Patience::None) => PublishErrorKind::Full,
-                    (NotTaken::Full, Patience::Until(_)) => PublishErrorKind::Timeout,
-                };
-                let Outgoing { topic, payload, .. } = message;
-                Err(PublishError::new(self.name(), kind, topic, payload))
-            }
+        if refusal == NotTaken::Closed && self.0.intake.is_closed() {
+            stop_refusals::record();
+            self.0.intake.note_refusal();
         }
+        let kind = match (refusal, patience) {
+            (NotTaken::Closed, _) => PublishErrorKind::Ended,
+            (NotTaken::Offline, _) => PublishErrorKind::Offline,
+            (NotTaken::Full, Patience::None) => PublishErrorKind::Full,
+            (NotTaken::Full, Patience::Until(_)) => PublishErrorKind::Timeout,
+        };
+        Err(PublishError::new(self.name(), kind, publish))
     }
 
     /// What became of every message that this client accepted, at this moment.

@@ -2,7 +2,6 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
@@ -12,6 +11,7 @@ use crate::{
         broker::Broker,
         credentials::{Credentials, PasswordPlace},
         outbox::{Offline, OnLowered, OutboxOverflow, RefusedSubscription, Replay},
+        payload::Payload,
         qos::QoS,
         retry::Retry,
         settings::{Birth, Session, Settings},
@@ -245,18 +245,18 @@ impl ClientSpec {
     /// connections were too short for the broker to complete them (PUBCOMP), the next birth message
     /// waits until it has completed one, and all other messages wait behind it.
     #[must_use]
-    pub fn birth(
+    pub fn birth<'a>(
         mut self,
         topic: impl Into<String>,
         qos: QoS,
         retain: bool,
-        payload: impl Into<Bytes>,
+        payload: impl Into<Payload<'a>>,
     ) -> Self {
         self.settings.birth = Some(Birth {
             topic: topic.into(),
             qos,
             retain,
-            payload: payload.into(),
+            payload: payload.into().into_bytes(),
         });
         self
     }

@@ -4,16 +4,19 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::spec::topic::TopicError;
+use crate::{
+    session::{packet::Outgoing, publish::Publish},
+    spec::topic::TopicError,
+};
 
-/// A message that was not taken. It holds the topic and the payload, so that nothing is lost.
+/// A message that was not taken. It holds the message, so that nothing is lost.
 ///
 /// ```
-/// use mqtt_fleet::{PublishError, PublishErrorKind};
+/// use mqtt_fleet::{Publish, PublishError, PublishErrorKind};
 ///
-/// fn keep_for_later(error: PublishError, later: &mut Vec<(String, bytes::Bytes)>) {
+/// fn keep_for_later(error: PublishError, later: &mut Vec<Publish<'static>>) {
 ///     if matches!(error.kind(), PublishErrorKind::Full) {
-///         later.push(error.into_message());
+///         later.push(error.into_publish());
 ///     }
 /// }
 /// ```
@@ -22,8 +25,7 @@ pub struct PublishError(Box<Refused>);
 struct Refused {
     client: String,
     kind: PublishErrorKind,
-    topic: String,
-    payload: Bytes,
+    message: Outgoing,
 }
 
 /// Why a message was not taken.
@@ -58,12 +60,11 @@ pub enum PublishErrorKind {
 crate::spec::readable::debug_is_text!(PublishErrorKind);
 
 impl PublishError {
-    pub(crate) fn new(client: &str, kind: PublishErrorKind, topic: String, payload: Bytes) -> Self {
+    pub(crate) fn new(client: &str, kind: PublishErrorKind, publish: Publish<'_>) -> Self {
         Self(Box::new(Refused {
             client: client.to_owned(),
             kind,
-            topic,
-            payload,
+            message: publish.into_outgoing(),
         }))
     }
 
@@ -79,17 +80,23 @@ impl PublishError {
 
     /// The message's topic.
     pub fn topic(&self) -> &str {
-        &self.0.topic
+        &self.0.message.topic
     }
 
     /// The message's payload.
     pub fn payload(&self) -> &Bytes {
-        &self.0.payload
+        &self.0.message.payload
     }
 
-    /// The topic and the payload, to try again with.
+    /// The message, to try again with [`Client::send`](crate::Client::send).
+    pub fn into_publish(self) -> Publish<'static> {
+        self.0.message.into()
+    }
+
+    /// Its topic and its payload, to keep.
     pub fn into_message(self) -> (String, Bytes) {
-        (self.0.topic, self.0.payload)
+        let Outgoing { topic, payload, .. } = self.0.message;
+        (topic, payload)
     }
 }
 
@@ -100,7 +107,9 @@ impl fmt::Display for PublishError {
         write!(
             f,
             "client {} did not take a message to {:?}: {}",
-            self.0.client, self.0.topic, self.0.kind
+            self.0.client,
+            self.topic(),
+            self.0.kind
         )
     }
 }

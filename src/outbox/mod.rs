@@ -43,6 +43,7 @@ use crate::{
         entry::Pending,
         garbage::Garbage,
         guard::Guard,
+        packing::EntryContent,
         queue::PublishQueue,
         receipt::Receipt,
         state::{Admission, NetworkThread, State},
@@ -50,11 +51,7 @@ use crate::{
         sync::{Condvar, Mutex},
         waker::CarriedItem,
     },
-    session::{
-        inflight::Inflight,
-        packet::{Control, Outgoing},
-        packet_ids::PacketIds,
-    },
+    session::{inflight::Inflight, packet::Control, packet_ids::PacketIds, publish::Publish},
     spec::outbox::{Offline, OutboxOverflow, OutboxSettings},
 };
 
@@ -119,11 +116,12 @@ impl Outbox {
     }
 
     /// Takes a message, or gives it back. Any thread.
-    pub(crate) fn offer(
+    pub(crate) fn offer<'a>(
         &self,
-        message: Outgoing,
+        message: Publish<'a>,
         patience: Patience,
-    ) -> Result<Receipt, (Outgoing, NotTaken)> {
+    ) -> Result<Receipt, (Publish<'a>, NotTaken)> {
+        let message = EntryContent::prepare(message);
         let mut state = self.lock();
         loop {
             let is_closed = match state.admission {

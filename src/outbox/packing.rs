@@ -10,7 +10,10 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::{
     outbox::entry::Pending,
-    session::packet::{Outgoing, packet_size},
+    session::{
+        packet::{Outgoing, packet_size},
+        publish::Publish,
+    },
     spec::qos::QoS,
 };
 
@@ -69,24 +72,34 @@ pub(crate) struct Entry {
 }
 
 impl EntryContent {
+    /// Makes a large message own its bytes, before the lock is taken: only small ones are copied under
+    /// it, straight from where their publisher has them.
+    pub(crate) fn prepare(message: Publish<'_>) -> Publish<'_> {
+        match packed_lengths(&message) {
+            Some(_) => message,
+            None => message.into_owned(),
+        }
+    }
+
     /// Appends a small message to the buffer; a large one stays as it is. What was copied comes
     /// back, to be dropped where no lock is held.
-    pub(crate) fn pack(message: Outgoing, buffer: &mut VecDeque<u8>) -> (Self, Option<Outgoing>) {
-        let (topic, payload) = (message.topic.len(), message.payload.len());
-        let lengths = (u16::try_from(topic), u16::try_from(payload));
-        match lengths {
-            (Ok(topic_length), Ok(payload_length)) if topic + payload <= MOST_PACKED => {
-                buffer.extend(message.topic.as_bytes());
-                buffer.extend(&message.payload[..]);
+    pub(crate) fn pack<'a>(
+        message: Publish<'a>,
+        buffer: &mut VecDeque<u8>,
+    ) -> (Self, Option<Publish<'a>>) {
+        match packed_lengths(&message) {
+            Some((topic, payload)) => {
+                buffer.extend(message.topic().as_bytes());
+                buffer.extend(message.payload());
                 let packed = Packed {
-                    topic: topic_length,
-                    payload: payload_length,
+                    topic,
+                    payload,
                     qos: message.qos,
                     retain: message.retain,
                 };
                 (Self::Packed(packed), Some(message))
             }
-            _ => (Self::Whole(Box::new(message)), None),
+            None => (Self::Whole(Box::new(message.into_outgoing())), None),
         }
     }
 
@@ -114,4 +127,13 @@ impl EntryContent {
             Self::Whole(message) => message.size(),
         }
     }
+}
+
+/// The lengths of topic and payload, if the message is small enough to be packed.
+fn packed_lengths(message: &Publish<'_>) -> Option<(u16, u16)> {
+    let (topic, payload) = (message.topic().len(), message.payload().len());
+    if topic + payload > MOST_PACKED {
+        return None;
+    }
+    Some((topic.try_into().ok()?, payload.try_into().ok()?))
 }

@@ -15,7 +15,7 @@ use crate::{
         packing::{Entry, EntryContent, Packed},
         send_batch::SendBatch,
     },
-    session::packet::Outgoing,
+    session::{packet::Outgoing, publish::Publish},
 };
 
 /// A queue that needs little gives back what it has needed for more than so many bytes, or messages: a
@@ -47,7 +47,11 @@ impl PublishQueue {
     }
 
     /// Behind all others. What was copied comes back, to be dropped where no lock is held.
-    pub(super) fn push(&mut self, message: Outgoing, pending: Pending) -> Option<Outgoing> {
+    pub(super) fn push<'a>(
+        &mut self,
+        message: Publish<'a>,
+        pending: Pending,
+    ) -> Option<Publish<'a>> {
         let (content, copied) = EntryContent::pack(message, &mut self.packed);
         self.entries.push_back(Entry { content, pending });
         copied

@@ -103,7 +103,7 @@ mod tests {
                 retain: false,
                 payload: vec![7; 20].into(),
             };
-            let (content, _) = EntryContent::pack(message, &mut bytes);
+            let (content, _) = EntryContent::pack(message.into(), &mut bytes);
             let pending = Pending {
                 completion: Completions::default().open(),
                 accepted_at: None,

@@ -11,6 +11,7 @@ pub(crate) mod credentials;
 pub(crate) mod form;
 mod host;
 pub(crate) mod outbox;
+pub(crate) mod payload;
 pub(crate) mod qos;
 pub(crate) mod readable;
 pub(crate) mod retry;

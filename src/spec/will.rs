@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::spec::qos::QoS;
+use crate::spec::{payload::Payload, qos::QoS};
 
 /// The message that the broker publishes when the client is lost (section 3.1.2.5).
 ///
@@ -27,10 +27,10 @@ pub struct Will {
 
 impl Will {
     /// A will of quality of service 0 that is not retained.
-    pub fn new(topic: impl Into<String>, payload: impl Into<Bytes>) -> Self {
+    pub fn new<'a>(topic: impl Into<String>, payload: impl Into<Payload<'a>>) -> Self {
         Self {
             topic: topic.into(),
-            payload: payload.into(),
+            payload: payload.into().into_bytes(),
             qos: QoS::AtMostOnce,
             retain: false,
         }

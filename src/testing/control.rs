@@ -6,6 +6,7 @@ use super::broker::TestBroker;
 use super::connection::{Conn, How, Outgoing};
 use super::packet::Packet;
 use super::router::Message;
+use crate::spec::payload::Payload;
 use crate::spec::qos::QoS;
 use crate::spec::topic::TopicError;
 use crate::spec::topic::check_topic;
@@ -17,16 +18,16 @@ impl TestBroker {
     /// # Errors
     ///
     /// The topic is no topic name.
-    pub fn publish(
+    pub fn publish<'a>(
         &self,
         topic: impl Into<String>,
         qos: QoS,
         retain: bool,
-        payload: impl Into<Bytes>,
+        payload: impl Into<Payload<'a>>,
     ) -> Result<(), TopicError> {
         let topic = topic.into();
         check_topic(&topic)?;
-        let payload = payload.into();
+        let payload = payload.into().into_bytes();
         self.hub.lock().route(&Message {
             topic,
             qos,

@@ -6,11 +6,11 @@ use mqtt_fleet::{
     Broker, BrokerError, Cause, Client, ClientProblem, ClientReport, ClientSpec, ClientState,
     Clients, Copies, Delivery, Error, FailedCause, Failure, FailureKind, Fleet, FleetBuilder,
     GivenUp, InvalidQoS, Lateness, Ledger, LoweredSubscription, Message, Messages, NextConnection,
-    NextConnections, Offline, OnFailure, OnLowered, OutboxOverflow, Outcome, Problem, PublishError,
-    PublishErrorKind, QoS, Receipt, ReceiptError, Refusal, RefusedSubscription, Replay, Report,
-    Resource, Retry, Session, SignalError, StartError, StateAtTimeout, StateChange, StateChanges,
-    Stats, StopHandle, SubscribeError, SubscribeErrorKind, ThreadCount, Tls, TlsError, TopicError,
-    UnknownClient, WaitError, Will,
+    NextConnections, Offline, OnFailure, OnLowered, OutboxOverflow, Outcome, Payload, Problem,
+    Publish, PublishError, PublishErrorKind, QoS, Receipt, ReceiptError, Refusal,
+    RefusedSubscription, Replay, Report, Resource, Retry, Session, SignalError, StartError,
+    StateAtTimeout, StateChange, StateChanges, Stats, StopHandle, SubscribeError,
+    SubscribeErrorKind, ThreadCount, Tls, TlsError, TopicError, UnknownClient, WaitError, Will,
 };
 
 /// What every public type has: it can be sent to and used from any thread, printed, and dropped while
@@ -40,7 +40,7 @@ fn traits_of_public_types() {
         Broker, BrokerError, Cause, Client, ClientProblem, ClientReport, ClientSpec, ClientState, Clients,
         Copies, Delivery, Error, FailedCause, Failure, FailureKind, Fleet, FleetBuilder, GivenUp,
         InvalidQoS, Lateness, Ledger, LoweredSubscription, Message, Messages, NextConnection,
-        NextConnections, Offline, OnFailure, OnLowered, Outcome, OutboxOverflow, Problem, PublishError,
+        NextConnections, Offline, OnFailure, OnLowered, Outcome, OutboxOverflow, Payload<'static>, Problem, Publish<'static>, PublishError,
         PublishErrorKind, QoS, Receipt, ReceiptError, Refusal, RefusedSubscription, Replay, Report,
         Resource, Retry, Session, SignalError, StartError, StateAtTimeout, StateChange, StateChanges,
         Stats, StopHandle, SubscribeError, SubscribeErrorKind, ThreadCount, Tls, TlsError, TopicError,

@@ -26,10 +26,8 @@ fn gateway(plant: &TestBroker, cloud: &TestBroker) -> Fleet {
         .client(plant)
         .client(cloud)
         .on_message("temp/+", |message, clients| {
-            let payload = message.payload().clone();
-            clients
-                .get("cloud")?
-                .publish(message.topic(), QoS::AtLeastOnce, false, payload)?;
+            let cloud = clients.get("cloud")?;
+            cloud.publish(message.topic(), QoS::AtLeastOnce, false, message.payload())?;
             Ok(())
         })
         .on_failure(OnFailure::StopFleet)
@@ -73,7 +71,7 @@ fn it_is_the_first_example() {
     for line in [
         ".session(Session::Kept)",
         "let cloud = ClientSpec::new(\"cloud\", cloud_url).retry(Retry::forever());",
-        "clients.get(\"cloud\")?.publish(message.topic(), QoS::AtLeastOnce, false, payload)?;",
+        "cloud.publish(message.topic(), QoS::AtLeastOnce, false, message.payload())?;",
         ".on_failure(OnFailure::StopFleet)",
         "**A message is acknowledged to the plant once it is in the outbox",
     ] {

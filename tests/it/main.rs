@@ -6,6 +6,7 @@
 
 mod acks;
 mod api_clients;
+mod api_publish;
 mod api_traits;
 mod birth;
 mod birth_again;

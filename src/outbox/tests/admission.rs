@@ -21,17 +21,20 @@ use crate::{
 fn a_full_outbox_refuses_or_waits_or_drops_and_close_releases() {
     let (outbox, _carries) = outbox(settings(1, 10));
     let waits = offer(&outbox, "a", QoS::AtMostOnce);
-    let refused = outbox.offer(message("b", QoS::AtMostOnce), Patience::None);
+    let refused = outbox.offer(message("b", QoS::AtMostOnce).into(), Patience::None);
     let (returned, refusal) = refused.unwrap_err();
-    assert_eq!((returned.topic.as_str(), refusal), ("b", NotTaken::Full));
+    assert_eq!((returned.topic(), refusal), ("b", NotTaken::Full));
     let soon = Instant::now() + Duration::from_millis(5);
-    let late = outbox.offer(message("c", QoS::AtMostOnce), Patience::Until(Some(soon)));
+    let late = outbox.offer(
+        message("c", QoS::AtMostOnce).into(),
+        Patience::Until(Some(soon)),
+    );
     assert_eq!(late.unwrap_err().1, NotTaken::Full);
 
     let (released, result) = unbounded();
     let waiting = Arc::clone(&outbox);
     let waiter = Thread::spawn("waiter", 128 * 1024, move || {
-        let offered = waiting.offer(message("d", QoS::AtMostOnce), Patience::Until(None));
+        let offered = waiting.offer(message("d", QoS::AtMostOnce).into(), Patience::Until(None));
         released.send(offered.unwrap_err().1).unwrap();
     })
     .unwrap();
@@ -70,7 +73,7 @@ fn the_oldest_is_dropped_or_expires_as_the_settings_say() {
         offline: Offline::Reject,
         ..settings(2, 10)
     });
-    let refused = rejecting.offer(message("a", QoS::AtMostOnce), Patience::Until(None));
+    let refused = rejecting.offer(message("a", QoS::AtMostOnce).into(), Patience::Until(None));
     assert_eq!(refused.unwrap_err().1, NotTaken::Offline);
 }
 

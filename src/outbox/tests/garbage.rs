@@ -59,7 +59,7 @@ fn a_payload_is_dropped_where_no_lock_is_held() {
             payload: Bytes::from_owner(Nosy(Arc::clone(&outbox), tell)),
             ..message("nosy", QoS::ExactlyOnce)
         };
-        drop(outbox.offer(nosy, Patience::None).unwrap());
+        drop(outbox.offer(nosy.into(), Patience::None).unwrap());
         if is_in_flight {
             // The engine has dropped it, and the outbox has a copy.
             drop(carries.try_recv().unwrap());

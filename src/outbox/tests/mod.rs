@@ -77,7 +77,9 @@ fn message(topic: &str, qos: QoS) -> Outgoing {
 }
 
 fn offer(outbox: &Outbox, topic: &str, qos: QoS) -> Receipt {
-    outbox.offer(message(topic, qos), Patience::None).unwrap()
+    outbox
+        .offer(message(topic, qos).into(), Patience::None)
+        .unwrap()
 }
 
 fn name(packet: &Packet) -> String {

@@ -78,14 +78,14 @@ impl Model {
             retain: size == 1,
             ..message(&name, QoS::try_from(qos).unwrap())
         };
-        match self.outbox.offer(offered.clone(), Patience::None) {
+        match self.outbox.offer(offered.clone().into(), Patience::None) {
             Ok(receipt) => {
                 assert!(!self.refuses, "nothing is taken any more");
                 assert!(!self.stopping || self.connected, "it would not be sent");
                 self.offered.push((offered, receipt));
             }
             Err((back, refusal)) => {
-                assert_eq!(back.payload, offered.payload);
+                assert_eq!(back.payload(), offered.payload);
                 let has_reason = self.refuses || self.stopping && !self.connected;
                 assert_eq!(refusal == NotTaken::Closed, has_reason);
             }
