@@ -107,9 +107,9 @@ impl Arguments {
     /// The URL of a broker.
     pub(crate) fn broker(&mut self) -> Result<String, WrongArgument> {
         let text = self.text()?;
-        match Broker::from(text.as_str()).error() {
-            None => Ok(text),
-            Some(error) => Err(self.because(error)),
+        match Broker::try_from(text.as_str()) {
+            Ok(_) => Ok(text),
+            Err(error) => Err(self.because(error)),
         }
     }
 

@@ -36,25 +36,19 @@ pub(crate) struct Brokers {
 }
 
 impl Brokers {
-    pub(crate) fn new(settings: &Settings) -> Result<Self, String> {
-        let candidate = |broker: &crate::spec::broker::Broker| {
-            let address = broker.address().map_err(ToString::to_string)?;
-            Ok(Candidate {
-                resolver: Resolver::new(address.clone()),
-                credentials: broker.credentials.clone(),
-                ruled_out: false,
-                speaks_mqtt: false,
-            })
-        };
-        Ok(Self {
-            candidates: settings
-                .brokers()
-                .map(candidate)
-                .collect::<Result<_, String>>()?,
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let candidates = settings.brokers.iter().map(|broker| Candidate {
+            resolver: Resolver::new(broker.address().clone()),
+            credentials: broker.credentials.clone(),
+            ruled_out: false,
+            speaks_mqtt: false,
+        });
+        Self {
+            candidates: candidates.collect(),
             current: 0,
             session_at: None,
             credentials: settings.credentials.clone(),
-        })
+        }
     }
 
     /// The place of the current one in the spec's list.
@@ -168,12 +162,13 @@ impl Brokers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::broker::Broker;
 
     fn three() -> Brokers {
-        let mut settings = Settings::new("a".into(), Broker::from("mqtt://u0:p@h0"));
-        settings.more_brokers = vec!["mqtt://h1".into(), "mqtt://u2:p@h2".into()];
-        Brokers::new(&settings).unwrap()
+        let mut settings = Settings::new("a".into());
+        settings.brokers = ["mqtt://u0:p@h0", "mqtt://h1", "mqtt://u2:p@h2"]
+            .map(|url| url.parse().unwrap())
+            .into();
+        Brokers::new(&settings)
     }
 
     #[test]

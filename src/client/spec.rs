@@ -9,6 +9,7 @@ use crate::{
     inbox::message::{HandlerResult, Message},
     spec::{
         broker::Broker,
+        broker_error::BrokerError,
         credentials::{Credentials, PasswordPlace},
         outbox::{Offline, OnLowered, OutboxOverflow, RefusedSubscription, Replay},
         payload::Payload,
@@ -106,9 +107,15 @@ pub struct ClientSpec {
 
 impl ClientSpec {
     /// A client with a name of its own in the fleet, and its broker: a URL such as
-    /// `mqtt://host:1883` or `(host, port)`; see [`Broker`].
-    pub fn new(name: impl Into<String>, broker: impl Into<Broker>) -> Self {
-        Self::of(Settings::new(name.into(), broker.into()))
+    /// `mqtt://host:1883`, `(host, port)`, a socket address, or a [`Broker`]. What is none of these is
+    /// reported by the start.
+    pub fn new(
+        name: impl Into<String>,
+        broker: impl TryInto<Broker, Error: Into<BrokerError>>,
+    ) -> Self {
+        let mut settings = Settings::new(name.into());
+        settings.add_broker("broker", broker.try_into());
+        Self::of(settings)
     }
 
     pub(crate) fn of(settings: Settings) -> Self {
@@ -138,8 +145,8 @@ impl ClientSpec {
     /// let plant = ClientSpec::new("plant", "mqtt://10.0.0.5").or_broker("mqtt://10.0.0.6");
     /// ```
     #[must_use]
-    pub fn or_broker(mut self, broker: impl Into<Broker>) -> Self {
-        self.settings.more_brokers.push(broker.into());
+    pub fn or_broker(mut self, broker: impl TryInto<Broker, Error: Into<BrokerError>>) -> Self {
+        self.settings.add_broker("or_broker", broker.try_into());
         self
     }
 

@@ -57,11 +57,8 @@ pub(crate) fn check(config: &FleetConfig) -> Result<Vec<ClientSpec>, StartError>
             return Err(fault(("name", problem)));
         }
         let id = settings.client_id.clone().unwrap_or_default();
-        for address in settings
-            .brokers()
-            .filter_map(|broker| broker.address().ok())
-        {
-            let key = (address.listener(), id.clone());
+        for broker in &settings.brokers {
+            let key = (broker.address().listener(), id.clone());
             // The broker would end the one when the other connects [MQTT-3.1.4-2]. One client may
             // name a broker twice, with other credentials.
             match ids.insert(key, settings.name.clone()) {

@@ -35,9 +35,8 @@ pub(super) fn check_settings(settings: &Settings) -> Checked {
         let problem = "{name} in it would stand for the name itself";
         return Err(("name", Problem::Text(problem)));
     }
-    at("broker", settings.broker.address().map_err(Clone::clone))?;
-    for broker in &settings.more_brokers {
-        at("or_broker", broker.address().map_err(Clone::clone))?;
+    if let Some((setter, error)) = &settings.broker_error {
+        return Err((setter, error.clone().into()));
     }
     if settings.tls.is_some() && !settings.is_encrypted() {
         // Or its user would believe it to be encrypted.
@@ -72,7 +71,8 @@ pub(super) fn check_settings(settings: &Settings) -> Checked {
         .as_ref()
         .map_or(0, |will| 4 + will.topic.len() + will.payload.len());
     let login = settings
-        .brokers()
+        .brokers
+        .iter()
         .map(|broker| &broker.credentials)
         .chain([&settings.credentials])
         .map(|credentials| match credentials {
@@ -118,7 +118,7 @@ fn check_login(settings: &Settings) -> Checked {
         // Those of the URLs are what the client logs in with.
         Credentials::Anonymous => {
             let fields = std::iter::once("broker").chain(std::iter::repeat("or_broker"));
-            for (field, broker) in fields.zip(settings.brokers()) {
+            for (field, broker) in fields.zip(&settings.brokers) {
                 at(field, broker.credentials.check().map_err(Problem::Text))?;
             }
             return Ok(());

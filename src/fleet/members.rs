@@ -65,7 +65,10 @@ pub(super) fn new_members(
     };
     let record = |(number, spec): (u64, &ClientSpec)| {
         let settings = &spec.settings;
-        let brokers = settings.brokers().map(|broker| broker.to_string().into());
+        let brokers = settings
+            .brokers
+            .iter()
+            .map(|broker| broker.to_string().into());
         let name = settings.name.as_str().into();
         let status = Status::new(name, brokers.collect(), announcer.clone());
         let finish_within = config.stop_deadline;

@@ -135,8 +135,8 @@ mod tests {
     use crate::spec::{address::Listener, broker::Broker};
 
     fn listener(url: &str) -> Listener {
-        let broker = Broker::from(url);
-        broker.address().unwrap().listener()
+        let broker: Broker = url.parse().unwrap();
+        broker.address().listener()
     }
 
     fn is_one(one: &str, other: &str) -> bool {

@@ -1,5 +1,7 @@
 //! Where a broker is: a URL or a host and a port, parsed once.
 
+use std::{fmt, net::SocketAddr, str::FromStr};
+
 use crate::spec::{
     address::{Address, Scheme},
     broker_error::BrokerError,
@@ -11,8 +13,9 @@ use crate::spec::{
 /// The address of a broker, with the credentials that its URL may carry.
 ///
 /// Made from a URL (`mqtt://host`, `mqtt://user:password@host:1884`, `mqtt://[::1]:1883`) or, for
-/// MQTT over TCP, from `(host, port)`. A text that is no broker URL is kept as the error that it
-/// is and comes out of `start()`, with the client's name.
+/// MQTT over TCP, from `(host, port)` or a socket address. What is no broker is a [`BrokerError`].
+/// [`ClientSpec::new`](crate::ClientSpec::new) takes whatever a broker can be made from, and leaves it to
+/// the start to report such an error, with the client's name.
 ///
 /// | URL | what is spoken | port, if none is given | feature |
 /// |---|---|---|---|
@@ -34,107 +37,116 @@ use crate::spec::{
 /// ```
 /// use mqtt_fleet::Broker;
 ///
-/// assert_eq!(Broker::from("mqtt://10.0.0.5").to_string(), "10.0.0.5:1883");
-/// assert_eq!(Broker::from("unix:///run/mqtt.sock").to_string(), "unix:///run/mqtt.sock");
-/// assert_eq!(Broker::from(("::1", 1884)).to_string(), "[::1]:1884");
+/// # fn main() -> Result<(), mqtt_fleet::BrokerError> {
+/// let plant: Broker = "mqtt://10.0.0.5".parse()?;
+/// assert_eq!(plant.to_string(), "10.0.0.5:1883");
+/// assert_eq!(Broker::try_from("unix:///run/mqtt.sock")?.to_string(), "unix:///run/mqtt.sock");
+/// assert_eq!(Broker::try_from(("::1", 1884))?.to_string(), "[::1]:1884");
 ///
-/// let typo = Broker::from("localhost:1883");
+/// let typo = Broker::try_from("localhost:1883").unwrap_err();
 /// assert_eq!(
-///     typo.error().map(ToString::to_string).as_deref(),
-///     Some("it has no scheme: write mqtt://localhost:1883 (mqtts:// for TLS, ws:// or wss:// for WebSocket)"),
+///     typo.to_string(),
+///     "it has no scheme: write mqtt://localhost:1883 (mqtts:// for TLS, ws:// or wss:// for WebSocket)",
 /// );
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Broker {
-    parsed: Result<Address, BrokerError>,
+    address: Address,
     /// Userinfo of the URL. Used unless the spec names other credentials.
     pub(crate) credentials: Credentials,
 }
 
 impl Broker {
-    /// What is wrong with the URL that this was made from, if anything is.
-    pub fn error(&self) -> Option<&BrokerError> {
-        self.parsed.as_ref().err()
-    }
-
     /// The same with the texts of its credentials filled in.
     pub(crate) fn filled(&self, fill: impl Fn(&str) -> String) -> Self {
         Self {
-            parsed: self.parsed.clone(),
+            address: self.address.clone(),
             credentials: self.credentials.filled(fill),
         }
     }
 
-    pub(crate) fn address(&self) -> Result<&Address, &BrokerError> {
-        self.parsed.as_ref()
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
     }
 }
 
-impl std::fmt::Display for Broker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.parsed {
-            Ok(address) => address.fmt(f),
-            Err(_) => f.write_str("(no broker)"),
-        }
+/// `host:port` for MQTT over TCP, else a URL, without user, password and query.
+impl fmt::Display for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
     }
 }
 
-impl From<&str> for Broker {
-    fn from(url: &str) -> Self {
-        match parse(url) {
-            Ok((address, credentials)) => Self {
-                parsed: Ok(address),
-                credentials,
-            },
-            Err(error) => Self {
-                parsed: Err(error),
-                credentials: Credentials::Anonymous,
-            },
-        }
+impl FromStr for Broker {
+    type Err = BrokerError;
+
+    fn from_str(url: &str) -> Result<Self, BrokerError> {
+        let (address, credentials) = parse(url)?;
+        Ok(Self {
+            address,
+            credentials,
+        })
     }
 }
 
-impl From<String> for Broker {
-    fn from(url: String) -> Self {
-        Self::from(url.as_str())
+impl TryFrom<&str> for Broker {
+    type Error = BrokerError;
+
+    fn try_from(url: &str) -> Result<Self, BrokerError> {
+        url.parse()
     }
 }
 
-impl From<&String> for Broker {
-    fn from(url: &String) -> Self {
-        Self::from(url.as_str())
+impl TryFrom<String> for Broker {
+    type Error = BrokerError;
+
+    fn try_from(url: String) -> Result<Self, BrokerError> {
+        url.parse()
     }
 }
 
-impl<H: Into<String>> From<(H, u16)> for Broker {
-    fn from((host, port): (H, u16)) -> Self {
+impl TryFrom<&String> for Broker {
+    type Error = BrokerError;
+
+    fn try_from(url: &String) -> Result<Self, BrokerError> {
+        url.parse()
+    }
+}
+
+impl<H: Into<String>> TryFrom<(H, u16)> for Broker {
+    type Error = BrokerError;
+
+    fn try_from((host, port): (H, u16)) -> Result<Self, BrokerError> {
         let host = host.into();
-        let parsed = match host::alone(&host) {
-            Ok(_) if port == 0 => Err(BrokerError::Port),
-            Ok(host) => Ok(Address::Network {
+        let host = host::alone(&host)?;
+        if port == 0 {
+            return Err(BrokerError::Port);
+        }
+        Ok(Self {
+            address: Address::Network {
                 scheme: Scheme::Mqtt,
                 host: host.to_owned(),
                 port,
                 target: String::new(),
-            }),
-            Err(error) => Err(error),
-        };
-        Self {
-            parsed,
+            },
             credentials: Credentials::Anonymous,
-        }
+        })
     }
 }
 
-impl From<std::net::SocketAddr> for Broker {
-    fn from(address: std::net::SocketAddr) -> Self {
+impl TryFrom<SocketAddr> for Broker {
+    type Error = BrokerError;
+
+    fn try_from(address: SocketAddr) -> Result<Self, BrokerError> {
         let host = match address {
             // A link-local address is of no use without its zone.
-            std::net::SocketAddr::V6(v6) if v6.scope_id() != 0 => {
+            SocketAddr::V6(v6) if v6.scope_id() != 0 => {
                 format!("{}%{}", v6.ip(), v6.scope_id())
             }
             _ => address.ip().to_string(),
         };
-        Self::from((host, address.port()))
+        Self::try_from((host, address.port()))
     }
 }

@@ -108,6 +108,13 @@ pub enum BrokerError {
 
 crate::spec::readable::debug_is_text!(BrokerError);
 
+/// Where something is taken that becomes a [`Broker`](crate::Broker), a `Broker` is, which can't fail.
+impl From<std::convert::Infallible> for BrokerError {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
 /// What a URL without a scheme lacks.
 fn scheme_wanted(complete: Option<&str>) -> String {
     match complete {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::spec::{
-    address::Address,
     broker::Broker,
+    broker_error::BrokerError,
     credentials::Credentials,
     outbox::{OnLowered, OutboxSettings, RefusedSubscription},
     qos::QoS,
@@ -52,9 +52,10 @@ pub(crate) struct Birth {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) name: String,
-    pub(crate) broker: Broker,
-    /// Tried when that one fails, in this order.
-    pub(crate) more_brokers: Vec<Broker>,
+    /// Tried in this order. The start refuses a client without one.
+    pub(crate) brokers: Vec<Broker>,
+    /// The first one that was no broker, and the setter that it was given to: the start reports it.
+    pub(crate) broker_error: Option<(&'static str, BrokerError)>,
     /// How brokers with `mqtts` and `wss` are spoken to; `None` is the system's roots.
     pub(crate) tls: Option<Tls>,
     /// `None`: made from the name, unique in this run.
@@ -76,12 +77,12 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn new(name: String, broker: Broker) -> Self {
+    pub(crate) fn new(name: String) -> Self {
         Self {
             name,
             credentials: Credentials::Anonymous,
-            broker,
-            more_brokers: Vec::new(),
+            brokers: Vec::new(),
+            broker_error: None,
             tls: None,
             client_id: None,
             keep_alive: Duration::from_secs(30),
@@ -99,16 +100,26 @@ impl Settings {
         }
     }
 
-    /// All brokers, in the order in which they are tried.
-    pub(crate) fn brokers(&self) -> impl Iterator<Item = &Broker> {
-        std::iter::once(&self.broker).chain(&self.more_brokers)
+    /// Adds a broker behind the others.
+    pub(crate) fn add_broker(
+        &mut self,
+        setter: &'static str,
+        broker: Result<Broker, impl Into<BrokerError>>,
+    ) {
+        match broker {
+            Ok(broker) => self.brokers.push(broker),
+            Err(error) if self.broker_error.is_none() => {
+                self.broker_error = Some((setter, error.into()));
+            }
+            Err(_) => {}
+        }
     }
 
     /// Whether any of them is spoken to over TLS.
     pub(crate) fn is_encrypted(&self) -> bool {
-        self.brokers()
-            .filter_map(|broker| broker.address().ok())
-            .any(Address::is_encrypted)
+        self.brokers
+            .iter()
+            .any(|broker| broker.address().is_encrypted())
     }
 
     /// The files that it names.
@@ -141,8 +152,8 @@ impl Settings {
         // Field by field, and no `..`: a new one has to say here whether it is a text.
         let Self {
             name: _,
-            broker,
-            more_brokers,
+            brokers,
+            broker_error: _,
             tls,
             client_id,
             keep_alive: _,
@@ -161,8 +172,7 @@ impl Settings {
         } = self;
         let mut filled = self.clone();
         filled.name = name;
-        filled.broker = broker.filled(&fill);
-        filled.more_brokers = more_brokers.iter().map(|it| it.filled(&fill)).collect();
+        filled.brokers = brokers.iter().map(|it| it.filled(&fill)).collect();
         filled.tls = tls.as_ref().map(|tls| tls.filled(&fill));
         filled.client_id = client_id.as_deref().map(&fill);
         filled.credentials = credentials.filled(&fill);
@@ -213,7 +223,7 @@ mod tests {
 
     #[test]
     fn placeholders_reach_every_text() {
-        let mut settings = Settings::new("dev-{i}".into(), Broker::from("mqtt://h"));
+        let mut settings = Settings::new("dev-{i}".into());
         settings.client_id = Some("id-{name}".into());
         settings.subscriptions = vec![("cmd/{i}/{name}/#".into(), QoS::AtMostOnce)];
         settings.will = Some(Will::new("state/{name}", "off"));

@@ -137,7 +137,7 @@ fn every_error_is_printed_as_its_text() {
         "mqtt://u:hunter2%@h",
         " mqtt://h",
     ] {
-        let error: BrokerError = Broker::from(url).error().cloned().unwrap();
+        let error: BrokerError = Broker::try_from(url).unwrap_err();
         all.push(Box::new(Problem::Broker(error)));
     }
     for error in &all {

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod acks;
+mod api_brokers;
 mod api_clients;
 mod api_publish;
 mod api_traits;

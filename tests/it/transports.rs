@@ -124,7 +124,7 @@ fn only_tls_with_a_name_takes_another_thread() {
 #[test]
 fn other_schemes_are_refused() {
     for url in ["http://h", "mqttss://h", "wsss://h", "file:///h"] {
-        let error = Broker::from(url).error().cloned();
+        let error = Broker::try_from(url).err();
         assert!(matches!(error, Some(BrokerError::Scheme(_))), "{url}");
         assert!(
             Fleet::builder()

@@ -68,7 +68,7 @@ impl IterEngine {
         // Each attempt is told where it goes and what to log in with, and what is subscribed to is kept
         // elsewhere: a large fleet need not have it twice.
         settings.credentials = Credentials::Anonymous;
-        settings.more_brokers = Vec::new();
+        settings.brokers = Vec::new();
         settings.subscriptions = Vec::new();
         settings.tls = None;
         settings.name = String::new();

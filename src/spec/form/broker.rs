@@ -12,10 +12,7 @@ use crate::spec::{
 };
 
 /// One URL, or a list of them in the order in which they are tried.
-pub(super) struct BrokerList {
-    pub(super) first: Broker,
-    pub(super) more: Vec<Broker>,
-}
+pub(super) struct BrokerList(pub(super) Vec<Broker>);
 
 impl<'de> Deserialize<'de> for BrokerList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -33,21 +30,18 @@ impl<'de> de::Visitor<'de> for BrokerListVisitor {
     }
 
     fn visit_str<E: de::Error>(self, url: &str) -> Result<BrokerList, E> {
-        Ok(BrokerList {
-            first: Url.visit_str(url)?,
-            more: Vec::new(),
-        })
+        Ok(BrokerList(vec![Url.visit_str(url)?]))
     }
 
     fn visit_seq<A: de::SeqAccess<'de>>(self, mut urls: A) -> Result<BrokerList, A::Error> {
-        let Some(first) = urls.next_element()? else {
-            return Err(de::Error::invalid_length(0, &self));
-        };
-        let mut more = Vec::new();
+        let mut brokers = Vec::new();
         while let Some(broker) = urls.next_element()? {
-            more.push(broker);
+            brokers.push(broker);
         }
-        Ok(BrokerList { first, more })
+        match brokers.is_empty() {
+            true => Err(de::Error::invalid_length(0, &self)),
+            false => Ok(BrokerList(brokers)),
+        }
     }
 }
 
@@ -57,17 +51,20 @@ pub(super) struct SerializedBrokers<'a>(pub(super) &'a Settings);
 impl Serialize for SerializedBrokers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Settings {
-            broker,
-            more_brokers,
+            brokers,
+            broker_error,
             credentials,
             ..
         } = self.0;
+        if let Some((_, error)) = broker_error {
+            return Err(ser::Error::custom(format_args!("the broker: {error}")));
+        }
         // Those of the spec replace those of all URLs, which then are of no use to a copy.
         let are_used = matches!(credentials, Credentials::Anonymous);
         let url = |broker| BrokerUrl { broker, are_used };
-        match more_brokers.is_empty() {
-            true => url(broker).serialize(serializer),
-            false => serializer.collect_seq(self.0.brokers().map(url)),
+        match brokers.as_slice() {
+            [broker] => url(broker).serialize(serializer),
+            brokers => serializer.collect_seq(brokers.iter().map(url)),
         }
     }
 }
@@ -95,10 +92,8 @@ impl Serialize for BrokerUrl<'_> {
                  name, and its password in password_env or password_file",
             ));
         }
-        match self.broker.address() {
-            Ok(address) => serializer.serialize_str(&url(address).map_err(ser::Error::custom)?),
-            Err(error) => Err(ser::Error::custom(format_args!("the broker: {error}"))),
-        }
+        let url = url(self.broker.address()).map_err(ser::Error::custom)?;
+        serializer.serialize_str(&url)
     }
 }
 
@@ -119,8 +114,8 @@ fn url(address: &Address) -> Result<String, &'static str> {
         Address::Unix(path) => format!("unix://{}", encoded(&path.to_string_lossy())),
     };
     // A host that was not given as a URL may be a text that no URL can have.
-    match Broker::from(&url).address() {
-        Ok(read) if read == address => Ok(url),
+    match Broker::try_from(&url) {
+        Ok(read) if read.address() == address => Ok(url),
         _ => Err("the broker's address can't be written as a URL"),
     }
 }
@@ -155,10 +150,6 @@ impl de::Visitor<'_> for Url {
     }
 
     fn visit_str<E: de::Error>(self, url: &str) -> Result<Broker, E> {
-        let broker = Broker::from(url);
-        match broker.error() {
-            None => Ok(broker),
-            Some(error) => Err(E::custom(error)),
-        }
+        url.parse().map_err(E::custom)
     }
 }

@@ -65,8 +65,8 @@ pub(crate) struct Form {
 
 impl Form {
     pub(crate) fn into_settings(self) -> Settings {
-        let mut settings = Settings::new(self.name, self.broker.first);
-        settings.more_brokers = self.broker.more;
+        let mut settings = Settings::new(self.name);
+        settings.brokers = self.broker.0;
         settings.tls = self.tls;
         let outbox = &mut settings.outbox;
         set(&mut outbox.capacity, self.outbox_capacity);
@@ -170,7 +170,7 @@ pub(crate) struct Written<'a> {
 
 impl<'a> Written<'a> {
     pub(crate) fn new(settings: &'a Settings, times: Option<usize>) -> Self {
-        let usual = Settings::new(String::new(), settings.broker.clone());
+        let usual = Settings::new(String::new());
         let (outbox, usual_outbox) = (&settings.outbox, &usual.outbox);
         Self {
             name: &settings.name,

@@ -17,7 +17,6 @@ use crate::{
     session::packet::{Outgoing, Packet},
     spec::{
         address::{Address, Scheme},
-        broker::Broker,
         qos::QoS,
         settings::Settings,
     },
@@ -31,8 +30,7 @@ const LARGE: usize = 16 * 1024 * 1024;
 fn connected() -> (Box<IterEngine>, RequestWaker, TcpStream) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let broker = listener.local_addr().unwrap();
-    let url = format!("mqtt://{broker}");
-    let mut settings = Settings::new("sends".to_owned(), Broker::from(url));
+    let mut settings = Settings::new("sends".to_owned());
     settings.max_packet_size = 2 * LARGE;
     let (mut engine, waker) = IterEngine::new(settings, None).unwrap();
     let address = Address::Network {
