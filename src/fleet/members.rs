@@ -16,12 +16,12 @@ use crate::{
         routes::{failure_sink, routes},
     },
     inbox::{
+        acks::{AckQueue, Release},
         dispatch::{Dispatch, Lanes},
         message::{Routes, Source},
         share::{Share, Waiting},
     },
     observe::{changes::Announcer, failure::FailureSink, log_lines::FleetLog, status::Status},
-    session::ack_order::{AckQueue, Release},
     supervise::{pace::Pacer, stop::Intake},
     transport::tls::TlsConfig,
 };
