@@ -11,10 +11,10 @@ mod support;
 
 use std::{
     error::Error,
+    sync::mpsc::RecvTimeoutError,
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::RecvTimeoutError;
 use mqtt_fleet::{ClientSpec, ClientState, Fleet, QoS, Retry, StateChange, testing::TestBroker};
 
 use support::{Arguments, Outcome, Unwritten, say};
@@ -109,7 +109,7 @@ fn main_loop(
     options: &Options,
     own_brokers: &mut Vec<TestBroker>,
 ) -> Result<(), Unwritten> {
-    let messages = fleet.messages();
+    let messages = fleet.messages()?;
     let start = Instant::now();
     let mut next_publish = start;
     let mut count = 0;

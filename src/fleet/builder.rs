@@ -11,11 +11,12 @@ use crate::{
     },
     fleet::{error::StartError, fleet::Fleet, start},
     inbox::{
-        handler::{DeadLetter, HandlerResult, OnFailure},
+        handler::{DeadLetter, HandlerResult},
         message::Message,
         worker::StateCallback,
     },
     observe::{changes::StateChange, failure::Failure, report::Report},
+    spec::on_failure::OnFailure,
     supervise::signal::{self, OnSignal},
 };
 

@@ -124,6 +124,19 @@ fn check_fleet(builder: &FleetBuilder) -> Checked {
         1..=usize::MAX,
         "at least 1",
     )?;
+    let repeat = builder.on_failure.repeat();
+    for pause in [repeat.shortest, repeat.longest] {
+        duration(
+            "on_failure",
+            pause,
+            Duration::ZERO..=LONGEST,
+            "at most a year",
+        )?;
+    }
+    if repeat.shortest > repeat.longest {
+        let problem = "its first pause exceeds its longest";
+        return Err(("on_failure", Problem::Text(problem)));
+    }
     if let Some(rate) = builder.connect_rate {
         in_range("connect_rate", rate, 1..=u32::MAX, "at least 1")?;
     }

@@ -13,6 +13,7 @@ use crate::{
     },
     fleet::{
         builder::FleetBuilder,
+        error::HandlersTakeMessages,
         stop::{Ending, Way},
     },
     inbox::{message::Message, pull::Messages},
@@ -95,8 +96,13 @@ impl Fleet {
 
     /// The received messages, for a fleet without handlers: the application takes them itself.
     /// Every call returns a receiver of the same queue.
-    pub fn messages(&self) -> Messages {
-        Messages::new(self.messages.clone().unwrap_or_else(|| bounded(0).1))
+    ///
+    /// # Errors
+    ///
+    /// The fleet or one of its clients has a handler: the workers take the messages.
+    pub fn messages(&self) -> Result<Messages, HandlersTakeMessages> {
+        let queue = self.messages.clone();
+        queue.map(Messages::new).ok_or(HandlersTakeMessages)
     }
 
     /// The changes of the clients' states, from the start on. Every call returns a receiver of

@@ -8,12 +8,10 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use crate::{
     client::{clients::Clients, spec::ClientSpec},
     fleet::{error::StartError, fleet::Fleet, layout::Layout, start::spawn},
-    inbox::{
-        handler::{FailureSink, OnFailure},
-        worker::StateCallback,
-    },
+    inbox::{handler::FailureSink, worker::StateCallback},
     observe::changes::Announced,
     schedule::{Publisher, Task, caller},
+    spec::on_failure::OnFailure,
 };
 
 /// The tasks of each publisher thread, and for each client the numbers of its tasks there.

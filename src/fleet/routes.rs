@@ -9,7 +9,7 @@ use crate::{
     },
     fleet::builder::FleetBuilder,
     inbox::{
-        handler::{FailureSink, Handling, OnFailure, PauseBeforeRetry, Route},
+        handler::{FailureSink, Handling, PauseBeforeRetry, Route},
         message::Message,
         worker::StateCallback,
     },
@@ -18,6 +18,7 @@ use crate::{
         failure::{Failure, FailureKind},
         log_lines::FleetLog,
     },
+    spec::on_failure::OnFailure,
     supervise::panic::caught,
 };
 

@@ -9,6 +9,7 @@ use crate::{
         stop_refusals,
     },
     session::filter::topic_matches,
+    spec::on_failure::OnFailure,
     supervise::{
         log,
         panic::{Failed, call, caught, discard},
@@ -26,41 +27,6 @@ use crate::{
 /// }
 /// ```
 pub type HandlerResult = Result<(), Box<dyn Error + Send + Sync>>;
-
-/// What happens when a handler or a pub function returns an error or panics. Each failure is
-/// logged and counted, and the first of each client is in the report, whatever the policy.
-///
-/// With [`OnFailure::Log`] and [`OnFailure::Retry`] a message whose handlers failed is
-/// acknowledged like any other: the broker would not send it again on this connection anyway. Use
-/// a dead-letter function to keep it. The policies that stop a client leave it unacknowledged.
-///
-/// ```
-/// use mqtt_fleet::{Fleet, OnFailure};
-///
-/// let builder = Fleet::builder()
-///     .on_failure(OnFailure::Retry(2))
-///     .dead_letter(|message, failure| {
-///         eprintln!("lost {:?}: {failure}", message.text());
-///         Ok(())
-///     });
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum OnFailure {
-    /// Go on with the next message or tick.
-    #[default]
-    Log,
-    /// Call it again, up to this many times; if it still fails, give the message to the dead-letter
-    /// function. There is a pause before each repetition: 10 ms, doubled each time, at most 1 s. It
-    /// holds up what shares the worker or publisher thread, and ends at once when the client is
-    /// stopped: then the message is neither handled nor acknowledged, and no dead letter. A pub
-    /// function is not repeated past the moment of its next call.
-    Retry(u32),
-    /// Stop the client whose message or tick it was.
-    StopClient,
-    /// Stop every client.
-    StopFleet,
-}
 
 /// A handler, with everything it needs already inside.
 pub(crate) type Handler = Arc<dyn Fn(&Message) -> HandlerResult + Send + Sync>;
@@ -93,14 +59,6 @@ pub(crate) struct Handling {
 /// has been stopped, which ends the wait.
 pub(crate) type PauseBeforeRetry = Arc<dyn Fn(usize, Duration) -> bool + Send + Sync>;
 
-/// How long to wait before a function is called again.
-pub(crate) fn pause_before(repetition: u32) -> Duration {
-    const FIRST: Duration = Duration::from_millis(10);
-    const LONGEST: Duration = Duration::from_secs(1);
-    let factor = 2_u32.saturating_pow(repetition.saturating_sub(1));
-    FIRST.saturating_mul(factor).min(LONGEST)
-}
-
 impl Handling {
     /// Runs all matching handlers, one after the other.
     pub(crate) fn handle(&self, message: &mut Message) {
@@ -119,10 +77,7 @@ impl Handling {
     }
 
     fn run(&self, handler: &Handler, message: &Message) -> FailureVerdict {
-        let repetitions = match self.on_failure {
-            OnFailure::Retry(times) => times,
-            _ => 0,
-        };
+        let repeat = self.on_failure.repeat();
         let mut repetition = 0;
         let failure = loop {
             let failure = match attempt(FailureKind::Handler, message, || handler(message)) {
@@ -136,11 +91,11 @@ impl Handling {
                 Attempt::Failed(failure) => failure,
             };
             self.note(message.source(), &failure);
-            if repetition == repetitions {
+            if repetition == repeat.times {
                 break failure;
             }
             repetition += 1;
-            if (self.pause)(message.source().index, pause_before(repetition)) {
+            if (self.pause)(message.source().index, repeat.pause_before(repetition)) {
                 return FailureVerdict::Left;
             }
         };
