@@ -108,7 +108,7 @@ fn main_loop(
     fleet: &Fleet,
     options: &Options,
     own_brokers: &mut Vec<TestBroker>,
-) -> Result<(), Unwritten> {
+) -> Result<(), Box<dyn Error>> {
     let messages = fleet.messages()?;
     let start = Instant::now();
     let mut next_publish = start;
@@ -147,7 +147,7 @@ fn main_loop(
             ))?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return show_changes(fleet);
+                return Ok(show_changes(fleet)?);
             }
         }
     }

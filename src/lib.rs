@@ -350,8 +350,7 @@ pub use fleet::{
     fleet::{Fleet, ThreadCount},
 };
 pub use inbox::{
-    handler::HandlerResult,
-    message::Message,
+    message::{HandlerResult, Message},
     pull::{Messages, MessagesIter},
 };
 pub use observe::{

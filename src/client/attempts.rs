@@ -80,6 +80,7 @@ impl ClientLoop {
 
     /// One attempt to connect. Says whether the broker had the session, or why it failed: `None` if
     /// a stop came before it was made.
+    #[inline(never)]
     fn attempt(&mut self) -> Result<bool, Option<Cause>> {
         if let Some(pacer) = &self.pacer {
             if !pacer.turn(&self.member.stop) {
@@ -129,12 +130,14 @@ impl ClientLoop {
     }
 
     /// A connect failed.
+    #[inline(never)]
     fn connect_failed(&mut self, cause: Cause) -> After {
         self.log_failed_connect(&cause);
         self.attempt_failed(cause)
     }
 
     /// A connect failed, or a connection ended before it was stable: what follows.
+    #[inline(never)]
     pub(super) fn attempt_failed(&mut self, cause: Cause) -> After {
         if matches!(cause, Cause::Connect { .. }) {
             self.member.outbox.broker_away();

@@ -30,14 +30,22 @@ const MOST_WAITS_FOR_CARRIED: u32 = 32;
 const LONGEST_SENDING: Duration = Duration::from_millis(50);
 
 impl ClientLoop {
-    /// One connection, from CONNACK to its end.
+    /// One connection, from CONNACK to its end. In two parts, so that the frame of the second is not on the
+    /// stack of each client for as long as its connection lasts.
+    #[inline(never)]
     pub(super) fn session(&mut self, session_present: bool) -> After {
         let since = Instant::now();
         self.begin(session_present);
-        let ended = self.iterate(since);
+        let ended = self.iterate(since).map_err(Box::new);
+        self.after(ended, since)
+    }
+
+    /// The connection has ended: what follows.
+    #[inline(never)]
+    fn after(&mut self, ended: Result<(), Box<Cause>>, since: Instant) -> After {
         let is_disconnected = ended.is_ok();
         let lost = match ended {
-            Err(cause) if !self.member.stop.is_raised() => Some(cause),
+            Err(cause) if !self.member.stop.is_raised() => Some(*cause),
             _ => None,
         };
         let is_stable = self.is_stable(since);
@@ -78,6 +86,7 @@ impl ClientLoop {
     }
 
     /// What a new connection begins with.
+    #[inline(never)]
     fn begin(&mut self, session_present: bool) {
         self.member.counters.connects.increment();
         self.log_connect();
@@ -106,6 +115,7 @@ impl ClientLoop {
 
     /// The loop: take and send, or park; handle what happened; hand it over. `Ok` once DISCONNECT is
     /// written.
+    #[inline(never)]
     fn iterate(&mut self, since: Instant) -> Result<(), Cause> {
         let mut patience = MOST_WAITS_FOR_CARRIED;
         let mut waited_at = since;
@@ -188,6 +198,7 @@ impl ClientLoop {
     }
 
     /// A large packet is on its way out: sends it piece by piece, beside what comes.
+    #[inline(never)]
     fn catch_up(&mut self) -> Result<(), Cause> {
         let mut stopped_at = None;
         while self.engine.is_behind() {
@@ -209,6 +220,7 @@ impl ClientLoop {
     }
 
     /// When the oldest SUBSCRIBE that is not answered is late, if there is one.
+    #[inline(never)]
     fn answers_by(&mut self) -> Result<Option<Instant>, Cause> {
         let mut subscriptions = self.member.subscriptions.lock();
         let Some(since) = subscriptions.waiting_since() else {
@@ -226,6 +238,7 @@ impl ClientLoop {
     }
 
     /// Sends the acknowledgements and changes of subscriptions that wait, then DISCONNECT.
+    #[inline(never)]
     fn disconnect(&mut self) -> Result<(), Cause> {
         let room = self.engine.room();
         self.member.outbox.take_controls(&mut self.batch, room);
@@ -236,6 +249,7 @@ impl ClientLoop {
     }
 
     /// Sends what was taken from the outbox.
+    #[inline(never)]
     fn send_batch(&mut self) -> Result<(), Cause> {
         while let Some(outbound) = self.batch.pop() {
             match outbound {
@@ -282,6 +296,7 @@ impl ClientLoop {
 
     /// The connection is over: what came on it is delivered, what belonged to it is void, and
     /// what was still to be sent waits for the next one.
+    #[inline(never)]
     fn teardown(&mut self, is_disconnected: bool, lost: Option<&Cause>) -> Verdict {
         let ended = ConnectionEnd {
             by_broker: matches!(lost, Some(Cause::Closed | Cause::Broken { .. })),

@@ -27,6 +27,7 @@ pub(super) enum Flow {
 
 impl ClientLoop {
     /// Handles an event, and what else happened in the same wake-up.
+    #[inline(never)]
     pub(super) fn handle_all(&mut self, first: Event) -> Result<Flow, Cause> {
         let mut next = Some(first);
         while let Some(event) = next {
@@ -41,6 +42,7 @@ impl ClientLoop {
     }
 
     /// Handles what has arrived meanwhile: with a flood, more than one wake-up brings.
+    #[inline(never)]
     pub(super) fn drain_socket(&mut self) -> Result<(), Cause> {
         let read = self.read_and_handle();
         // Also behind an error: what was answered counts as answered.
@@ -113,6 +115,7 @@ impl ClientLoop {
         Flow::Continue
     }
 
+    #[inline(never)]
     fn subscribed(&mut self, packet_id: u16, granted: &[Option<QoS>]) -> Result<(), Cause> {
         let answered = {
             let mut subscriptions = self.member.subscriptions.lock();

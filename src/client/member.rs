@@ -1,6 +1,9 @@
-//! What the handle of a client and its network thread share.
+//! The record of a client: what its handles, its network thread and its fleet share.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 
@@ -25,8 +28,10 @@ use crate::{
 /// For a thread that only waits.
 const TIMER_STACK: usize = 128 * 1024;
 
-/// What the handle and the network thread share.
+/// A client, for as long as anything refers to it.
 pub(crate) struct Member {
+    /// Which client of its fleet it is. No other one ever has the same number.
+    pub(crate) number: u64,
     pub(crate) name: Arc<str>,
     pub(crate) client_id: String,
     pub(crate) status: Status,
@@ -43,10 +48,13 @@ pub(crate) struct Member {
     pub(crate) on_lowered: OnLowered,
     keeps_session: bool,
     pub(crate) log: Arc<ClientLog>,
+    /// Its network thread, once it was started.
+    pub(crate) thread: OnceLock<Arc<Thread>>,
 }
 
 impl Member {
     pub(crate) fn new(
+        number: u64,
         settings: &Settings,
         status: Status,
         finish_within: Duration,
@@ -55,6 +63,8 @@ impl Member {
     ) -> Self {
         let name: Arc<str> = settings.name.as_str().into();
         Self {
+            number,
+            thread: OnceLock::new(),
             log: Arc::new(ClientLog::new(Arc::clone(&name), Arc::clone(log))),
             name,
             client_id: settings.client_id.clone().unwrap_or_default(),

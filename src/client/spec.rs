@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::{
     client::{clients::Clients, handle::Client},
-    inbox::{handler::HandlerResult, message::Message},
+    inbox::message::{HandlerResult, Message},
     spec::{
         broker::Broker,
         broker_error::BrokerError,

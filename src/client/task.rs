@@ -67,6 +67,7 @@ impl ClientTask {
         member.status.set(ClientState::Ended { outcome });
     }
 
+    #[inline(never)]
     fn live(self: Box<Self>) -> Outcome {
         let mut client_loop = match self.set_up() {
             Ok(client_loop) => client_loop,

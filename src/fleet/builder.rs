@@ -1,4 +1,4 @@
-//! What a fleet is to be: clients, workers, handlers, limits.
+//! The setters of a fleet, and the two calls that start it.
 
 use std::{fmt, mem, sync::Arc, time::Duration};
 
@@ -7,31 +7,14 @@ use parking_lot::Mutex;
 use crate::{
     client::{
         clients::{Clients, StopHandle},
-        spec::{ClientSpec, UserHandler},
+        spec::ClientSpec,
     },
-    fleet::{error::StartError, fleet::Fleet, start},
-    inbox::{
-        handler::{DeadLetter, HandlerResult},
-        message::Message,
-        worker::StateCallback,
-    },
+    fleet::{config::FleetConfig, error::StartError, fleet::Fleet, start},
+    inbox::message::{HandlerResult, Message},
     observe::{changes::StateChange, failure::Failure, report::Report},
     spec::on_failure::OnFailure,
     supervise::signal::{self, OnSignal},
 };
-
-/// What the deepest connect takes in a debug build, whose frames are large: a smaller stack would overflow,
-/// which ends the process.
-pub(super) const LEAST_STACK: usize = match cfg!(any(feature = "tls", feature = "websocket")) {
-    true => 512 * 1024,
-    false => 128 * 1024,
-};
-
-/// Twice that.
-const DEFAULT_STACK: usize = 2 * LEAST_STACK;
-
-/// What std gives to a thread: handlers are ordinary code.
-const DEFAULT_WORKER_STACK: usize = 2 * 1024 * 1024;
 
 /// What a signal finds.
 enum Early {
@@ -62,54 +45,31 @@ enum Early {
 /// # }
 /// ```
 pub struct FleetBuilder {
-    pub(crate) specs: Vec<ClientSpec>,
-    pub(crate) handlers: Vec<(String, UserHandler)>,
-    /// `None`: as many as there are processors if there are handlers, else none.
-    pub(crate) workers: Option<usize>,
-    pub(crate) unordered: bool,
-    pub(crate) queue_capacity: usize,
-    pub(crate) queue_bytes: usize,
-    pub(crate) connect_rate: Option<u32>,
-    pub(crate) publishers: usize,
-    pub(crate) on_failure: OnFailure,
-    pub(crate) dead_letter: Option<DeadLetter>,
-    pub(crate) on_state: Option<StateCallback>,
-    pub(crate) stack_size: usize,
-    pub(crate) worker_stack_size: usize,
-    pub(crate) stop_deadline: Duration,
+    config: FleetConfig,
+}
+
+/// Where a program begins.
+impl Fleet {
+    /// What a fleet is to be.
+    pub fn builder() -> FleetBuilder {
+        FleetBuilder {
+            config: FleetConfig::default(),
+        }
+    }
 }
 
 impl FleetBuilder {
-    pub(crate) fn new() -> Self {
-        Self {
-            specs: Vec::new(),
-            handlers: Vec::new(),
-            workers: None,
-            unordered: false,
-            queue_capacity: 65_536,
-            queue_bytes: 64 * 1024 * 1024,
-            connect_rate: None,
-            publishers: 1,
-            on_failure: OnFailure::default(),
-            dead_letter: None,
-            on_state: None,
-            stack_size: DEFAULT_STACK,
-            worker_stack_size: DEFAULT_WORKER_STACK,
-            stop_deadline: Duration::from_secs(5),
-        }
-    }
-
     /// Adds a client.
     #[must_use]
     pub fn client(mut self, spec: ClientSpec) -> Self {
-        self.specs.push(spec);
+        self.config.specs.push(spec);
         self
     }
 
     /// Adds clients: the copies of a template, or a list.
     #[must_use]
     pub fn clients(mut self, specs: impl IntoIterator<Item = ClientSpec>) -> Self {
-        self.specs.extend(specs);
+        self.config.specs.extend(specs);
         self
     }
 
@@ -124,7 +84,9 @@ impl FleetBuilder {
         filter: impl Into<String>,
         handler: impl Fn(&Message, &Clients) -> HandlerResult + Send + Sync + 'static,
     ) -> Self {
-        self.handlers.push((filter.into(), Arc::new(handler)));
+        self.config
+            .handlers
+            .push((filter.into(), Arc::new(handler)));
         self
     }
 
@@ -132,7 +94,7 @@ impl FleetBuilder {
     /// in order. Defaults to the number of processors if there is a handler, else to none.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = Some(workers);
+        self.config.workers = Some(workers);
         self
     }
 
@@ -140,7 +102,7 @@ impl FleetBuilder {
     /// not hold up others while a worker is free. Defaults to off.
     #[must_use]
     pub fn unordered(mut self) -> Self {
-        self.unordered = true;
+        self.config.unordered = true;
         self
     }
 
@@ -150,7 +112,7 @@ impl FleetBuilder {
     /// them. Defaults to 65,536, or one for each client if there are more.
     #[must_use]
     pub fn queue_capacity(mut self, messages: usize) -> Self {
-        self.queue_capacity = messages;
+        self.config.queue_capacity = messages;
         self
     }
 
@@ -163,7 +125,7 @@ impl FleetBuilder {
     /// Defaults to 64 MiB (67,108,864).
     #[must_use]
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
-        self.queue_bytes = bytes;
+        self.config.queue_bytes = bytes;
         self
     }
 
@@ -171,7 +133,7 @@ impl FleetBuilder {
     /// outage. At least 1. Defaults to no limit.
     #[must_use]
     pub fn connect_rate(mut self, per_second: u32) -> Self {
-        self.connect_rate = Some(per_second);
+        self.config.connect_rate = Some(per_second);
         self
     }
 
@@ -179,14 +141,14 @@ impl FleetBuilder {
     /// share one. At least 1. Defaults to 1.
     #[must_use]
     pub fn publishers(mut self, threads: usize) -> Self {
-        self.publishers = threads;
+        self.config.publishers = threads;
         self
     }
 
     /// What happens when a handler or pub function fails. Defaults to [`OnFailure::Log`].
     #[must_use]
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
-        self.on_failure = on_failure;
+        self.config.on_failure = on_failure;
         self
     }
 
@@ -197,7 +159,7 @@ impl FleetBuilder {
         mut self,
         function: impl Fn(&Message, &Failure) -> HandlerResult + Send + Sync + 'static,
     ) -> Self {
-        self.dead_letter = Some(Arc::new(function));
+        self.config.dead_letter = Some(Arc::new(function));
         self
     }
 
@@ -207,7 +169,7 @@ impl FleetBuilder {
     /// the oldest changes. Defaults to none; see also [`Fleet::states`].
     #[must_use]
     pub fn on_state(mut self, callback: impl Fn(&StateChange) + Send + Sync + 'static) -> Self {
-        self.on_state = Some(Arc::new(callback));
+        self.config.on_state = Some(Arc::new(callback));
         self
     }
 
@@ -218,7 +180,7 @@ impl FleetBuilder {
     /// publisher threads have [`worker_stack_size`](Self::worker_stack_size).
     #[must_use]
     pub fn stack_size(mut self, bytes: usize) -> Self {
-        self.stack_size = bytes;
+        self.config.stack_size = bytes;
         self
     }
 
@@ -227,7 +189,7 @@ impl FleetBuilder {
     /// address space until it is used. Defaults to 2 MiB, as std has it.
     #[must_use]
     pub fn worker_stack_size(mut self, bytes: usize) -> Self {
-        self.worker_stack_size = bytes;
+        self.config.worker_stack_size = bytes;
         self
     }
 
@@ -236,7 +198,7 @@ impl FleetBuilder {
     /// what a client that is stopped on its own has to send. Defaults to 5 s.
     #[must_use]
     pub fn stop_deadline(mut self, deadline: Duration) -> Self {
-        self.stop_deadline = deadline;
+        self.config.stop_deadline = deadline;
         self
     }
 
@@ -246,7 +208,7 @@ impl FleetBuilder {
     ///
     /// [`StartError`] names the client and the field, the limit, or the thread. Nothing runs then.
     pub fn start(self) -> Result<Fleet, StartError> {
-        start::start(self)
+        start::start(self.config)
     }
 
     /// Starts the fleet and blocks until every client has ended, or until Ctrl-C, SIGTERM or
@@ -291,13 +253,13 @@ impl FleetBuilder {
 impl fmt::Debug for FleetBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FleetBuilder")
-            .field("clients", &self.specs)
-            .field("handlers", &self.handlers.len())
-            .field("workers", &self.workers)
-            .field("queue_capacity", &self.queue_capacity)
-            .field("queue_bytes", &self.queue_bytes)
-            .field("connect_rate", &self.connect_rate)
-            .field("on_failure", &self.on_failure)
+            .field("clients", &self.config.specs)
+            .field("handlers", &self.config.handlers.len())
+            .field("workers", &self.config.workers)
+            .field("queue_capacity", &self.config.queue_capacity)
+            .field("queue_bytes", &self.config.queue_bytes)
+            .field("connect_rate", &self.config.connect_rate)
+            .field("on_failure", &self.config.on_failure)
             .finish_non_exhaustive()
     }
 }

@@ -12,7 +12,6 @@ use crate::{
         next::NextConnections,
     },
     fleet::{
-        builder::FleetBuilder,
         error::HandlersTakeMessages,
         stop::{Ending, Way},
     },
@@ -33,7 +32,7 @@ use crate::{
 /// Many MQTT clients, each on its own thread, started together and stopped together.
 ///
 /// Every method takes `&self` and can be called from any thread. Dropping the fleet stops it in order,
-/// within [`FleetBuilder::stop_deadline`], and so does an early `?` or a panic that drops it.
+/// within [`FleetBuilder::stop_deadline`](crate::FleetBuilder::stop_deadline), and so does an early `?` or a panic that drops it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -62,11 +61,6 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// What a fleet is to be.
-    pub fn builder() -> FleetBuilder {
-        FleetBuilder::new()
-    }
-
     pub(crate) fn new(
         states: Option<Receiver<Announced>>,
         messages: Option<Receiver<Message>>,

@@ -6,8 +6,8 @@ use crossbeam_channel::{Receiver, unbounded};
 
 use crate::{
     client::spec::ClientSpec,
-    fleet::builder::FleetBuilder,
-    inbox::{dispatch::Lanes, lane::LaneBatch, message::Message, source::Share},
+    fleet::config::FleetConfig,
+    inbox::{dispatch::Lanes, lane::LaneBatch, message::Message, share::Share},
 };
 
 /// How many threads of which kind, and how large their stacks are.
@@ -21,27 +21,27 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    pub(crate) fn new(builder: &FleetBuilder, specs: &[ClientSpec]) -> Self {
+    pub(crate) fn new(config: &FleetConfig, specs: &[ClientSpec]) -> Self {
         let handlers =
-            !builder.handlers.is_empty() || specs.iter().any(|spec| !spec.handlers.is_empty());
+            !config.handlers.is_empty() || specs.iter().any(|spec| !spec.handlers.is_empty());
         let processors = available_parallelism().map_or(1, usize::from);
-        let workers = match builder.workers {
+        let workers = match config.workers {
             Some(workers) => workers,
             None if handlers => processors,
             None => 0,
         };
         let pub_functions = specs.iter().any(|spec| !spec.periodic.is_empty());
-        let publishers = match (pub_functions, builder.on_state.is_some() && workers == 0) {
-            (true, _) => builder.publishers,
+        let publishers = match (pub_functions, config.on_state.is_some() && workers == 0) {
+            (true, _) => config.publishers,
             (false, true) => 1,
             (false, false) => 0,
         };
         Self {
             workers,
             publishers,
-            stack_size: builder.stack_size,
-            worker_stack_size: builder.worker_stack_size,
-            share: Share::new(builder.queue_capacity, builder.queue_bytes, specs.len()),
+            stack_size: config.stack_size,
+            worker_stack_size: config.worker_stack_size,
+            share: Share::new(config.queue_capacity, config.queue_bytes, specs.len()),
         }
     }
 

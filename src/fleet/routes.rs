@@ -3,32 +3,28 @@
 use std::sync::Arc;
 
 use crate::{
-    client::{
-        clients::Clients,
-        spec::{ClientSpec, UserHandler},
-    },
-    fleet::builder::FleetBuilder,
+    client::{clients::Clients, handle::Client, spec::UserHandler},
     inbox::{
-        handler::{FailureSink, Handling, PauseBeforeRetry, Route},
-        message::Message,
+        message::{Message, Route, Routes},
         worker::StateCallback,
     },
     observe::{
         changes::StateChange,
-        failure::{Failure, FailureKind},
+        failure::{Failure, FailureKind, FailureSink},
         log_lines::FleetLog,
     },
     spec::on_failure::OnFailure,
     supervise::panic::caught,
 };
 
-/// Keeps the first failure of each client and does what the policy says.
-pub(super) fn failure_sink(clients: &Clients, on_failure: OnFailure) -> FailureSink {
-    let clients = clients.clone();
-    Arc::new(move |index, failure| {
-        let Some(client) = clients.list().get(index) else {
-            return;
-        };
+/// Keeps the first failure of a client and does what the policy says.
+pub(super) fn failure_sink(
+    clients: &Clients,
+    client: &Client,
+    on_failure: OnFailure,
+) -> FailureSink {
+    let (clients, client) = (clients.clone(), client.clone());
+    Arc::new(move |failure| {
         let status = &client.member().status;
         status.failed(&failure);
         match on_failure {
@@ -73,40 +69,13 @@ pub(super) fn guarded(
     })
 }
 
-/// The pause before a handler is called again: the stop of its client ends it.
-fn pause(clients: &Clients) -> PauseBeforeRetry {
-    let clients = clients.clone();
-    Arc::new(move |index, pause| {
-        let client = clients.list().get(index);
-        client.is_none_or(|client| client.member().intake.pause(pause))
-    })
-}
-
-/// The handlers of the fleet and of each client.
-pub(super) fn handling(
-    builder: &FleetBuilder,
-    specs: &[ClientSpec],
-    clients: &Clients,
-    failed: FailureSink,
-) -> Handling {
-    let routes = |handlers: &[(String, UserHandler)]| -> Vec<Route> {
-        handlers
-            .iter()
-            .map(|(filter, handler)| {
-                let (handler, clients) = (Arc::clone(handler), clients.clone());
-                Route {
-                    filter: filter.clone(),
-                    handler: Arc::new(move |message: &Message| handler(message, &clients)),
-                }
-            })
-            .collect()
-    };
-    Handling {
-        fleet: routes(&builder.handlers),
-        own: specs.iter().map(|spec| routes(&spec.handlers)).collect(),
-        on_failure: builder.on_failure,
-        dead_letter: builder.dead_letter.clone(),
-        failed,
-        pause: pause(clients),
-    }
+/// Handlers as workers call them: with all clients at hand.
+pub(super) fn routes(handlers: &[(String, UserHandler)], clients: &Clients) -> Routes {
+    Routes::new(handlers.iter().map(|(filter, handler)| {
+        let (handler, clients) = (Arc::clone(handler), clients.clone());
+        Route {
+            filter: filter.clone(),
+            handler: Arc::new(move |message: &Message| handler(message, &clients)),
+        }
+    }))
 }

@@ -16,14 +16,8 @@ use parking_lot::Mutex;
 
 use crate::{
     client::clients::Clients,
-    inbox::worker::Busy,
-    observe::{
-        lateness::LatenessMeter,
-        log_lines::FleetLog,
-        report::{ClientReport, Report},
-        state::{ClientState, Outcome},
-    },
-    spec::outbox::OnLowered,
+    fleet::{crew::Crew, report::report},
+    observe::{lateness::LatenessMeter, log_lines::FleetLog, report::Report},
     supervise::{
         log,
         panic::caught,
@@ -85,41 +79,6 @@ pub(super) struct Ends {
     pub(super) intake: Option<Sender<()>>,
     /// Nothing at all will come any more.
     pub(super) work: Option<Sender<()>>,
-}
-
-/// All threads of a fleet.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Crew {
-    /// In the order of the clients.
-    pub(super) clients: Vec<Arc<Thread>>,
-    pub(super) workers: Vec<RunningWorker>,
-    pub(super) publishers: Vec<Arc<Thread>>,
-}
-
-/// A worker's thread, and what it is busy with.
-#[derive(Debug, Clone)]
-pub(super) struct RunningWorker {
-    pub(super) thread: Arc<Thread>,
-    pub(super) busy: Busy,
-    pub(super) has_callback: bool,
-}
-
-impl Crew {
-    /// The caller's thread, if it is one of these.
-    fn current(&self) -> Option<&Arc<Thread>> {
-        let workers = self.workers.iter().map(|worker| &worker.thread);
-        let mut all = self.clients.iter().chain(workers).chain(&self.publishers);
-        all.find(|thread| thread.is_current())
-    }
-
-    /// The threads that ended by a panic. A client's thread tells so by its outcome.
-    fn panicked(&self) -> impl Iterator<Item = String> {
-        let workers = self.workers.iter().map(|worker| &worker.thread);
-        workers.chain(&self.publishers).filter_map(|thread| {
-            let panic = thread.panic()?;
-            Some(format!("{} (ended by a panic: {panic})", thread.name()))
-        })
-    }
 }
 
 /// Until when each phase of a stop may last.
@@ -234,14 +193,16 @@ impl Ending {
         let times = Times::new(deadline);
         let crew = self.crew.lock().clone();
         // Nobody waits for a thread that is in here: not it for itself, nor two for each other.
-        let _inside = crew.current().cloned().map(InsideStop::new);
+        let _inside = self.current(&crew).map(InsideStop::new);
         self.ends.lock().publishing.take();
         if way != Way::Now {
             self.finish_work(&crew, times, way);
         }
         self.clients.stop_now();
-        for thread in &crew.clients {
-            thread.join_until(times.but(3));
+        for client in self.clients.list() {
+            if let Some(thread) = client.member().thread.get() {
+                thread.join_until(times.but(3));
+            }
         }
         {
             let mut ends = self.ends.lock();
@@ -256,7 +217,7 @@ impl Ending {
         let is_left = |thread: &Thread, until| !thread.join_until(until) && !thread.is_stopping();
         for worker in &crew.workers {
             if is_left(&worker.thread, times.but(1)) {
-                abandoned.push(self.stuck(worker));
+                abandoned.push(worker.stuck(&self.clients));
             }
         }
         for thread in &crew.publishers {
@@ -268,7 +229,11 @@ impl Ending {
         if let Some(stopper) = stopper.filter(|it| !it.is_current()) {
             stopper.join_until(times.end);
         }
-        let report = self.report(&crew, abandoned);
+        abandoned.extend(crew.panicked());
+        let panic = self.stopper_panic.lock().clone();
+        abandoned.extend(panic.map(|panic| format!("stopper (ended by a panic: {panic})")));
+        let lateness = self.lateness.read();
+        let report = report(&self.clients, &crew, self.is_pull, lateness, abandoned);
         self.log.finish();
         self.is_over.store(true, Ordering::SeqCst);
         match report.abandoned() {
@@ -285,6 +250,15 @@ impl Ending {
         report
     }
 
+    /// The caller's thread, if it is one of the fleet's.
+    fn current(&self, crew: &Crew) -> Option<Arc<Thread>> {
+        let is_current = |thread: &&Arc<Thread>| thread.is_current();
+        let clients = self.clients.list().iter();
+        let mut own = clients.filter_map(|it| it.member().thread.get().filter(is_current).cloned());
+        own.next()
+            .or_else(|| crew.threads().find(is_current).cloned())
+    }
+
     /// The phases of an orderly stop while the clients run on: no message is delivered any more,
     /// functions end, what they have published goes out.
     fn finish_work(&self, crew: &Crew, times: Times, way: Way) {
@@ -296,105 +270,24 @@ impl Ending {
             client.member().intake.wait_quiet(times.but(8));
         }
         self.ends.lock().intake.take();
-        let workers = crew.workers.iter().map(|worker| &worker.thread);
-        let functions = || workers.clone().chain(&crew.publishers);
-        if !functions().all(|thread| thread.wait_idle(times.but(8))) {
+        if !crew.threads().all(|thread| thread.wait_idle(times.but(8))) {
             // Those that run may still end well.
             self.expired.store(true, Ordering::Relaxed);
-            functions().for_each(|thread| {
+            for thread in crew.threads() {
                 thread.wait_idle(times.but(7));
-            });
+            }
         }
         // Only now: what a function has published is taken, and only then is its message acknowledged.
         for client in self.clients.list() {
             client.member().outbox.drain();
         }
-        for (index, client) in self.clients.list().iter().enumerate() {
-            let own = crew.clients.get(index);
+        for client in self.clients.list() {
+            let own = client.member().thread.get();
             // One that asks for the stop itself, in its credentials function, has no connection, and
             // comes to none while it waits here.
             let may_come_back = way == Way::Draining && own.is_some_and(|it| !it.is_stopping());
             let outbox = &client.member().outbox;
             outbox.wait_drained(times.but(6), may_come_back);
-        }
-    }
-
-    fn stuck(&self, worker: &RunningWorker) -> String {
-        let name = worker.thread.name();
-        match worker
-            .busy
-            .client()
-            .and_then(|index| self.clients.list().get(index))
-        {
-            Some(client) => format!("{name} (in a handler, with a message of {})", client.name()),
-            None if worker.has_callback => format!("{name} (in the state callback)"),
-            // The system has not run it since: the machine is overloaded.
-            None => format!("{name} (about to end)"),
-        }
-    }
-
-    fn report(&self, crew: &Crew, threads: Vec<String>) -> Report {
-        let mut abandoned = Vec::new();
-        let clients = self
-            .clients
-            .list()
-            .iter()
-            .enumerate()
-            .map(|(index, client)| {
-                let status = &client.member().status;
-                let thread = crew.clients.get(index);
-                let outcome = status.outcome().unwrap_or_else(|| {
-                    let state = status.state();
-                    // A start that failed: it never ran. Or it asks for this stop, and ends behind it.
-                    if state == ClientState::Starting || thread.is_some_and(|it| it.is_stopping()) {
-                        return Outcome::Stopped;
-                    }
-                    abandoned.push(format!("{} ({state})", client.name()));
-                    Outcome::Abandoned {
-                        state: Box::new(state),
-                    }
-                });
-                let stats = client.stats();
-                let done = stats.handled + stats.unmatched + stats.dropped + stats.repeated;
-                // A handler that asks for the stop still has its message.
-                let asking = crew.workers.iter().filter(|worker| {
-                    worker.busy.client() == Some(index) && worker.thread.is_stopping()
-                });
-                let in_hand = asking.count() as u64;
-                let troubles = status.troubles();
-                ClientReport {
-                    name: client.name().to_owned(),
-                    broker: client.broker().to_owned(),
-                    client_id: client.client_id().to_owned(),
-                    outcome,
-                    stats,
-                    // In pull mode the application may take them after the end.
-                    unpromised: client.member().outbox.unpromised(),
-                    unhandled: match self.is_pull {
-                        true => 0,
-                        false => stats.received.saturating_sub(done + in_hand),
-                    },
-                    last_cause: troubles.last_cause,
-                    flapped: troubles.flapped,
-                    is_away: troubles.is_away,
-                    is_id_contested: troubles.is_id_contested,
-                    first_failure: status.first_failure(),
-                    refused_subscriptions: status.refused_subscriptions(),
-                    lowered_subscriptions: status.lowered_subscriptions(),
-                    given_up: status.given_up_topics(),
-                    unfinished_unsubscribes: client.member().unfinished_unsubscribes(),
-                    accepts_lowered: client.member().on_lowered == OnLowered::Accept,
-                }
-            });
-        let clients = clients.collect();
-        abandoned.extend(threads);
-        abandoned.extend(crew.panicked());
-        let stopper = self.stopper_panic.lock().clone();
-        abandoned.extend(stopper.map(|panic| format!("stopper (ended by a panic: {panic})")));
-        Report {
-            clients,
-            lateness: self.lateness.read(),
-            abandoned,
         }
     }
 }

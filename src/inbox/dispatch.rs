@@ -12,8 +12,8 @@ use crossbeam_channel::Sender;
 use crate::{
     inbox::{
         lane::{Collected, LaneBatch},
-        message::Message,
-        source::{Load, Room, Source},
+        message::{Message, Source},
+        share::{Load, Room},
     },
     session::{
         ack_order::{Acknowledgement, Reception},
@@ -126,7 +126,7 @@ impl Dispatch {
             QoS::AtMostOnce => {
                 let load = Load::of(content.len());
                 if !self.room.take(load) {
-                    self.room = source.room(self.tally.at_most_once, load);
+                    self.room = source.waiting.room(self.tally.at_most_once, load);
                     if !self.room.take(load) {
                         source.dropped();
                         self.has_dropped = true;
@@ -138,7 +138,7 @@ impl Dispatch {
             }
             qos => {
                 let acknowledgement = Acknowledgement { packet_id, qos };
-                let has_place = source.has_identifiers(self.tally.acknowledged);
+                let has_place = source.waiting.has_identifiers(self.tally.acknowledged);
                 match source.acks.received(acknowledgement, has_place) {
                     Reception::New(ticket) => {
                         self.tally.acknowledged += 1;
@@ -163,7 +163,7 @@ impl Dispatch {
         };
         match &self.lanes {
             Lanes::Ordered(lanes) => {
-                let lane = lane_of(source.index, &content.topic, lanes.len());
+                let lane = lane_of(source.number, &content.topic, lanes.len());
                 if let Some(collected) = self.collected.get_mut(lane) {
                     collected.push(content, ticket);
                 }
@@ -217,12 +217,12 @@ impl Dispatch {
 impl Tally {
     fn count(&mut self, source: &Source) {
         source.counters.received.add(self.received);
-        source.reserve(self.at_most_once, self.acknowledged);
+        source.waiting.reserve(self.at_most_once, self.acknowledged);
         *self = Self::default();
     }
 }
 
-fn lane_of(client: usize, topic: &str, lanes: usize) -> usize {
+fn lane_of(client: u64, topic: &str, lanes: usize) -> usize {
     if lanes == 1 {
         return 0;
     }

@@ -1,9 +1,9 @@
 //! Which handlers a message goes to, and what follows when one of them fails.
 
-use std::{error::Error, mem, sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use crate::{
-    inbox::{message::Message, source::Source},
+    inbox::message::{Handler, HandlerResult, Message, Routes, Source},
     observe::{
         failure::{Failure, FailureKind},
         stop_refusals,
@@ -16,63 +16,36 @@ use crate::{
     },
 };
 
-/// What handlers, pub functions and the dead-letter function return. Any error converts with `?`.
-///
-/// ```
-/// use mqtt_fleet::{HandlerResult, Message};
-///
-/// fn parse(message: &Message) -> HandlerResult {
-///     let _degrees: f64 = message.text().parse()?;
-///     Ok(())
-/// }
-/// ```
-pub type HandlerResult = Result<(), Box<dyn Error + Send + Sync>>;
-
-/// A handler, with everything it needs already inside.
-pub(crate) type Handler = Arc<dyn Fn(&Message) -> HandlerResult + Send + Sync>;
-
 /// What a message is given to when all else failed.
 pub(crate) type DeadLetter = Arc<dyn Fn(&Message, &Failure) -> HandlerResult + Send + Sync>;
-
-/// How the rest of the fleet learns of a failure: it keeps the first one of each client and
-/// stops what the policy says. The index is the client's.
-pub(crate) type FailureSink = Arc<dyn Fn(usize, Failure) + Send + Sync>;
-
-pub(crate) struct Route {
-    pub(crate) filter: String,
-    pub(crate) handler: Handler,
-}
 
 /// Everything that workers do with a message.
 pub(crate) struct Handling {
     /// Handlers for the messages of all clients.
-    pub(crate) fleet: Vec<Route>,
-    /// Handlers for the messages of one client, by its index.
-    pub(crate) own: Vec<Vec<Route>>,
+    pub(crate) fleet: Routes,
+    /// Those of each client are in its [`Source`]. They are kept here too, so that the worker that ends last
+    /// drops them, and no network thread.
+    pub(crate) own: Vec<Arc<Routes>>,
     pub(crate) on_failure: OnFailure,
     pub(crate) dead_letter: Option<DeadLetter>,
-    pub(crate) failed: FailureSink,
-    pub(crate) pause: PauseBeforeRetry,
 }
-
-/// Waits before a function is called again, on behalf of the client at this index. Says whether that client
-/// has been stopped, which ends the wait.
-pub(crate) type PauseBeforeRetry = Arc<dyn Fn(usize, Duration) -> bool + Send + Sync>;
 
 impl Handling {
     /// Runs all matching handlers, one after the other.
     pub(crate) fn handle(&self, message: &mut Message) {
-        let own = self.own.get(message.source().index);
-        let routes = self.fleet.iter().chain(own.into_iter().flatten());
-        let mut matched = false;
-        for route in routes.filter(|route| topic_matches(&route.filter, message.topic())) {
-            matched = true;
-            if self.run(&route.handler, message) == FailureVerdict::Left {
-                return message.leave();
+        let mut verdict = None;
+        for route in self.fleet.iter().chain(message.source().routes.iter()) {
+            if topic_matches(&route.filter, message.topic()) {
+                verdict = Some(self.run(&route.handler, message));
+                if verdict == Some(FailureVerdict::Left) {
+                    break;
+                }
             }
         }
-        if !matched {
-            message.unmatched();
+        match verdict {
+            None => message.unmatched(),
+            Some(FailureVerdict::Left) => message.leave(),
+            Some(FailureVerdict::Done) => {}
         }
     }
 
@@ -95,7 +68,11 @@ impl Handling {
                 break failure;
             }
             repetition += 1;
-            if (self.pause)(message.source().index, repeat.pause_before(repetition)) {
+            if message
+                .source()
+                .intake
+                .pause(repeat.pause_before(repetition))
+            {
                 return FailureVerdict::Left;
             }
         };
@@ -143,7 +120,7 @@ impl Handling {
                 source.log.warn(&failure.about(), format_args!("{failure}"));
             }
         }
-        (self.failed)(source.index, failure.clone());
+        (source.failed)(failure.clone());
     }
 }
 
@@ -194,11 +171,8 @@ fn attempt(
 impl Drop for Handling {
     /// By the worker that ends last.
     fn drop(&mut self) {
-        let own = mem::take(&mut self.own).into_iter().flatten();
-        mem::take(&mut self.fleet)
-            .into_iter()
-            .chain(own)
-            .for_each(discard);
+        drop(mem::take(&mut self.fleet));
+        self.own.clear();
         discard(self.dead_letter.take());
     }
 }
@@ -206,7 +180,6 @@ impl Drop for Handling {
 impl std::fmt::Debug for Handling {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Handling")
-            .field("fleet_routes", &self.fleet.len())
             .field("on_failure", &self.on_failure)
             .finish_non_exhaustive()
     }

@@ -5,9 +5,8 @@ use std::{mem, sync::Arc, time::Instant};
 
 use crate::{
     inbox::{
-        message::Message,
+        message::{Message, Source},
         packed::{Extent, PackedBatch, PackedParts},
-        source::Source,
     },
     session::{ack_order::Ticket, packet::Publication},
 };
@@ -82,10 +81,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        inbox::source::{Load, Share},
+        inbox::share::Load,
         session::ack_order::{Acknowledgement, Reception},
         spec::qos::QoS,
-        supervise::stop::Intake,
     };
 
     proptest! {
@@ -106,9 +104,7 @@ mod tests {
             let released = Arc::new(Mutex::new(Vec::new()));
             let sink = Arc::clone(&released);
             let release = move |acks: &[Acknowledgement]| sink.lock().extend_from_slice(acks);
-            let name = "plant".into();
-            let log = Arc::default();
-            let source = Source::new(7, name, Arc::default(), log, Share::new(1, 1, 1), Intake::default(), Box::new(release));
+            let source = Source::of_test("plant", Box::new(release));
             let (source, now) = (Arc::new(source), Instant::now());
             let mut collected = Collected::default();
             let mut packet_id = 0;
@@ -145,7 +141,7 @@ mod tests {
                 for ((message, (topic, payload, ack)), flag) in
                     messages.into_iter().zip(wanted).zip(flags)
                 {
-                    source.reserve(Load::of(topic.len() + payload.len()), 1);
+                    source.waiting.reserve(Load::of(topic.len() + payload.len()), 1);
                     let message = message.take().unwrap();
                     prop_assert_eq!(message.topic(), topic);
                     prop_assert_eq!(message.payload(), &payload);

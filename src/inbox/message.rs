@@ -1,13 +1,23 @@
-//! A received message, and its acknowledgement when the last of it is dropped.
+//! A received message, its acknowledgement when the last of it is dropped, and the client that it comes from.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{error::Error, fmt, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
 use crate::{
-    inbox::source::Source,
-    session::{ack_order::Ticket, packet::Publication},
+    inbox::share::Waiting,
+    observe::{
+        counters::Counters,
+        failure::FailureSink,
+        log_lines::{ClientLog, what},
+        thinning::About,
+    },
+    session::{
+        ack_order::{AckQueue, Ticket},
+        packet::Publication,
+    },
     spec::qos::QoS,
+    supervise::{panic::discard, stop::Intake},
 };
 
 /// A message that a client received.
@@ -123,6 +133,7 @@ impl Message {
     /// broker repeats it on the current connection, so that this copy need not be handled.
     pub(crate) fn take(mut self) -> Option<Self> {
         self.source
+            .waiting
             .taken(self.qos, self.topic.len() + self.payload.len());
         self.taken = true;
         let acks = &self.source.acks;
@@ -175,5 +186,111 @@ impl fmt::Debug for Message {
             .field("retain", &self.retain)
             .field("duplicate", &self.duplicate)
             .finish()
+    }
+}
+
+/// What handlers, pub functions and the dead-letter function return. Any error converts with `?`.
+///
+/// ```
+/// use mqtt_fleet::{HandlerResult, Message};
+///
+/// fn parse(message: &Message) -> HandlerResult {
+///     let _degrees: f64 = message.text().parse()?;
+///     Ok(())
+/// }
+/// ```
+pub type HandlerResult = Result<(), Box<dyn Error + Send + Sync>>;
+
+/// A handler, with everything it needs already inside.
+pub(crate) type Handler = Arc<dyn Fn(&Message) -> HandlerResult + Send + Sync>;
+
+/// A handler and the messages that it is for.
+pub(crate) struct Route {
+    pub(crate) filter: String,
+    pub(crate) handler: Handler,
+}
+
+/// The handlers of the fleet or of one client. What the user's closures own is dropped with them.
+#[derive(Default)]
+pub(crate) struct Routes(Vec<Route>);
+
+impl Routes {
+    pub(crate) fn new(routes: impl IntoIterator<Item = Route>) -> Self {
+        Self(routes.into_iter().collect())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter()
+    }
+}
+
+impl Drop for Routes {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(discard);
+    }
+}
+
+/// A client as the receiving side knows it: the part of its record that each of its messages holds.
+pub(crate) struct Source {
+    /// Which client of its fleet it is.
+    pub(crate) number: u64,
+    pub(crate) name: Arc<str>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) log: Arc<ClientLog>,
+    pub(crate) intake: Intake,
+    pub(crate) acks: AckQueue,
+    pub(crate) waiting: Waiting,
+    /// Its own handlers.
+    pub(crate) routes: Arc<Routes>,
+    /// Where failures of handlers with its messages go.
+    pub(crate) failed: FailureSink,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("name", &self.name)
+            .field("waiting", &self.waiting)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    #[cfg(test)]
+    pub(crate) fn of_test(name: &str, release: crate::session::ack_order::Release) -> Self {
+        Self {
+            number: 7,
+            name: name.into(),
+            counters: Arc::default(),
+            log: Arc::default(),
+            intake: Intake::default(),
+            acks: AckQueue::new(release),
+            waiting: Waiting::new(crate::inbox::share::Share::new(1, 1, 1)),
+            routes: Arc::default(),
+            failed: Arc::new(|_| {}),
+        }
+    }
+
+    /// A QoS 0 message came that finds no place.
+    pub(crate) fn dropped(&self) {
+        self.counters.received.increment();
+        self.counters.dropped.increment();
+    }
+
+    /// A wake-up has brought messages that found no place.
+    pub(crate) fn tell_dropped(&self) {
+        let about = About {
+            what: what::QUEUE_FULL,
+            place: "",
+            text: "",
+        };
+        self.log.warn(
+            &about,
+            format_args!(
+                "client {}: its share of the queue is full, {} QoS 0 messages dropped",
+                self.name,
+                self.counters.dropped.get(),
+            ),
+        );
     }
 }

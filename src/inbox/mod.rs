@@ -6,5 +6,5 @@ pub(crate) mod lane;
 pub(crate) mod message;
 pub(crate) mod packed;
 pub(crate) mod pull;
-pub(crate) mod source;
+pub(crate) mod share;
 pub(crate) mod worker;

@@ -9,7 +9,7 @@ use std::{ops::Range, sync::Arc, time::Instant};
 use bytes::Bytes;
 
 use crate::{
-    inbox::{message::Message, source::Source},
+    inbox::message::{Message, Source},
     session::{ack_order::Ticket, packet::Publication},
     spec::qos::QoS,
 };

@@ -4,7 +4,7 @@ use std::{
     mem,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -28,23 +28,24 @@ use crate::{
 const LOOK_OUT: Duration = Duration::from_micros(100);
 
 /// No client: the worker is in no handler.
-const IDLE: usize = usize::MAX;
+const IDLE: u64 = u64::MAX;
 
 /// Calls the user's state callback.
 pub(crate) type StateCallback = Arc<dyn Fn(&StateChange) + Send + Sync>;
 
 /// Which client's message a worker is busy with, for the report of a worker that is stuck.
 #[derive(Debug, Clone)]
-pub(crate) struct Busy(Arc<AtomicUsize>);
+pub(crate) struct Busy(Arc<AtomicU64>);
 
 impl Busy {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(AtomicUsize::new(IDLE)))
+        Self(Arc::new(AtomicU64::new(IDLE)))
     }
 
-    pub(crate) fn client(&self) -> Option<usize> {
-        let index = self.0.load(Ordering::Relaxed);
-        (index != IDLE).then_some(index)
+    /// The number of that client.
+    pub(crate) fn client(&self) -> Option<u64> {
+        let number = self.0.load(Ordering::Relaxed);
+        (number != IDLE).then_some(number)
     }
 }
 
@@ -186,9 +187,9 @@ impl Worker {
         let Some(mut message) = message.take() else {
             return;
         };
-        let index = message.source().index;
+        let number = message.source().number;
         self.acknowledged |= message.qos() != QoS::AtMostOnce;
-        self.busy.0.store(index, Ordering::Relaxed);
+        self.busy.0.store(number, Ordering::Relaxed);
         // Whatever unwinds beside the handlers costs this message and not the thread.
         if let Err(text) = caught(|| self.handling.handle(&mut message)) {
             self.handling.defect(&message, text);

@@ -18,6 +18,10 @@ pub enum FailureKind {
     StateCallback,
 }
 
+/// What follows a failure of a function for one client: it is kept, and the policy may stop the client or the
+/// fleet.
+pub(crate) type FailureSink = Arc<dyn Fn(Failure) + Send + Sync>;
+
 impl fmt::Display for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -5,9 +5,7 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use parking_lot::MutexGuard;
-
-use crate::outbox::{garbage::Garbage, state::State};
+use crate::outbox::{garbage::Garbage, state::State, sync::MutexGuard};
 
 /// The state, while nobody else has it. The fields are dropped in this order.
 pub(super) struct Guard<'a> {

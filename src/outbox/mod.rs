@@ -28,12 +28,11 @@ pub(crate) mod receipt;
 pub(crate) mod send_batch;
 mod state;
 pub(crate) mod suspicion;
+mod sync;
 mod take;
 mod waker;
 
 use std::{collections::VecDeque, mem, time::Instant};
-
-use parking_lot::{Condvar, Mutex};
 
 pub(crate) use waker::{CarriedSize, Waker};
 
@@ -49,6 +48,7 @@ use crate::{
         receipt::Receipt,
         state::{Admission, NetworkThread, State},
         suspicion::Suspicion,
+        sync::{Condvar, Mutex},
         waker::CarriedItem,
     },
     session::{inflight::Inflight, packet::Control, packet_ids::PacketIds, publish::Publish},

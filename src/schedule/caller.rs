@@ -7,9 +7,8 @@ use std::{
 
 use crate::{
     client::{handle::Client, spec::PubFunction},
-    inbox::handler::FailureSink,
     observe::{
-        failure::{Failure, FailureKind},
+        failure::{Failure, FailureKind, FailureSink},
         stop_refusals,
     },
     schedule::{Task, Tick},
@@ -22,8 +21,6 @@ use crate::{
 
 /// One pub function of one client, with everything that its calls need.
 pub(crate) struct Caller {
-    /// The client's place in the fleet.
-    pub(crate) index: usize,
     pub(crate) client: Client,
     pub(crate) function: Box<dyn PubFunction>,
     pub(crate) on_failure: OnFailure,
@@ -58,7 +55,7 @@ impl Caller {
         let repeat = self.on_failure.repeat();
         let mut repetition = 0;
         while let Err(failure) = self.call() {
-            (self.failed)(self.index, failure);
+            (self.failed)(failure);
             if repetition == repeat.times {
                 break;
             }

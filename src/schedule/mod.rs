@@ -4,7 +4,8 @@ pub(crate) mod caller;
 
 use std::{
     cmp::Reverse,
-    collections::BinaryHeap,
+    collections::{BinaryHeap, HashMap},
+    mem,
     time::{Duration, Instant},
 };
 
@@ -45,13 +46,16 @@ pub(crate) type States<S> = (Receiver<S>, Box<dyn Fn(&S) + Send>);
 
 /// Everything the publisher thread has. `S` is what the state callback is given.
 pub(crate) struct Publisher<S> {
-    pub(crate) tasks: Vec<Task>,
+    /// Those of clients that were not connected yet, by the number of the client.
+    pub(crate) waiting: HashMap<u64, Vec<Task>>,
+    /// All others.
+    pub(crate) begun: Vec<Task>,
     /// Told of each tick: how late it was by its moment on the schedule, or that it was left out.
     pub(crate) lateness: LatenessMeter,
-    /// The numbers of tasks whose client is connected for the first time, and when that was: there
-    /// the schedule of a task begins, so that nothing is missed before. The moment is the client's,
+    /// The numbers of clients that are connected for the first time, and when that was: there
+    /// the schedules of their tasks begin, so that nothing is missed before. The moment is the client's,
     /// not that at which this thread hears of it: a thread that is busy is late from the first call.
-    pub(crate) begin: Receiver<(Instant, usize)>,
+    pub(crate) begin: Receiver<(Instant, u64)>,
     /// State changes and what they are given to, where no worker has them.
     pub(crate) states: Option<States<S>>,
     /// Disconnected when pub functions are to end: the thread then says that it is idle.
@@ -84,8 +88,9 @@ impl<S> Publisher<S> {
                 recv(self.stop) -> _ => {}
                 recv(self.closing) -> _ => break,
                 recv(self.begin) -> begin => match begin {
-                    Ok((moment, index)) => if let Some(task) = self.tasks.get(index) {
-                        due.push(Reverse((moment + task.phase, index)));
+                    Ok((moment, client)) => for task in self.waiting.remove(&client).unwrap_or_default() {
+                        due.push(Reverse((moment + task.phase, self.begun.len())));
+                        self.begun.push(task);
                     },
                     // Every client has been connected or has ended.
                     Err(_) => self.begin = never(),
@@ -104,14 +109,15 @@ impl<S> Publisher<S> {
             }
             discard(callback);
         }
-        self.tasks.drain(..).for_each(discard);
+        let waiting = mem::take(&mut self.waiting).into_values().flatten();
+        self.begun.drain(..).chain(waiting).for_each(discard);
     }
 
     fn tick(&mut self, due: &mut BinaryHeap<Reverse<(Instant, usize)>>) {
         let Some(Reverse((moment, index))) = due.pop() else {
             return;
         };
-        let Some(task) = self.tasks.get_mut(index) else {
+        let Some(task) = self.begun.get_mut(index) else {
             return;
         };
         // Looked at before the call: how long the function takes is the lateness of the next ones.

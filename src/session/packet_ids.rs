@@ -19,7 +19,7 @@ const MOST_EXACTLY_ONCE: u16 = 10;
 pub(crate) const MOST_BIRTHS: usize = 4;
 
 /// Most clients of a large fleet never have more than one or two publishes under way.
-const FIRST_RANGE: u16 = 32;
+const FIRST_RANGE: u16 = 16;
 
 /// How much larger the next range is.
 const GROWTH: u16 = 8;

@@ -5,12 +5,13 @@ use std::{error::Error as StdError, fmt, hash::Hash};
 use mqtt_fleet::{
     Broker, BrokerError, Cause, Client, ClientProblem, ClientReport, ClientSpec, ClientState,
     Clients, Copies, Delivery, Error, FailedCause, Failure, FailureKind, Fleet, FleetBuilder,
-    GivenUp, InvalidQoS, Lateness, Ledger, LoweredSubscription, Message, Messages, MessagesIter,
-    NextConnection, NextConnections, Offline, OnFailure, OnLowered, OutboxOverflow, Outcome,
-    Payload, Problem, Publish, PublishError, PublishErrorKind, QoS, Receipt, ReceiptError, Refusal,
-    RefusedSubscription, Repeat, Replay, Report, Resource, Retry, Session, SignalError, StartError,
-    StateAtTimeout, StateChange, StateChanges, Stats, StopHandle, SubscribeError,
-    SubscribeErrorKind, ThreadCount, Tls, TlsError, TopicError, UnknownClient, WaitError, Will,
+    GivenUp, HandlersTakeMessages, InvalidQoS, Lateness, Ledger, LoweredSubscription, Message,
+    Messages, MessagesIter, NextConnection, NextConnections, Offline, OnFailure, OnLowered,
+    OutboxOverflow, Outcome, Payload, Problem, Publish, PublishError, PublishErrorKind, QoS,
+    Receipt, ReceiptError, Refusal, RefusedSubscription, Repeat, Replay, Report, Resource, Retry,
+    Session, SignalError, StartError, StateAtTimeout, StateChange, StateChanges, StateChangesIter,
+    Stats, StopHandle, SubscribeError, SubscribeErrorKind, ThreadCount, Tls, TlsError, TopicError,
+    UnknownClient, WaitError, Will,
 };
 
 /// What every public type has: it can be sent to and used from any thread, printed, and dropped while

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ const STOP: Duration = Duration::from_secs(30);
 /// 4,000 messages a second.
 const BURST: usize = 40;
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// More than any round waits for.
+const MOST_IN_A_ROUND: usize = 1_000;
 
 /// The names of the gateway's clients are their client ids.
 const FIELD: &str = "field";
@@ -54,12 +58,15 @@ fn gateway(field: &str, cloud: &str, qos: QoS, unordered: bool) -> Fleet {
     }))
 }
 
-/// Publishes messages with ascending numbers at an even pace until the sender is dropped; says how many.
-fn traffic(over: &Receiver<()>, publish: impl Fn(usize)) -> usize {
+/// Publishes messages with ascending numbers at an even pace until the sender is dropped; says how many. Never
+/// more than `MOST_IN_A_ROUND` for each round, so that a slow machine has no more to handle in the end.
+fn traffic(over: &Receiver<()>, rounds: &AtomicUsize, publish: impl Fn(usize)) -> usize {
     let mut n = 0;
     while over.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
-        (n..n + BURST).for_each(&publish);
-        n += BURST;
+        if n < (1 + rounds.load(Ordering::Relaxed)) * MOST_IN_A_ROUND {
+            (n..n + BURST).for_each(&publish);
+            n += BURST;
+        }
     }
     n
 }
@@ -72,10 +79,13 @@ fn stop_again_and_again(
     check: impl Fn(),
     has_arrived: impl Fn(usize) -> bool,
 ) {
+    let rounds = AtomicUsize::new(0);
     thread::scope(|scope| {
         let (test, over) = bounded::<()>(0);
-        let source = scope.spawn(move || traffic(&over, publish));
+        let rounds = &rounds;
+        let source = scope.spawn(move || traffic(&over, rounds, publish));
         for round in 0..ROUNDS {
+            rounds.store(round, Ordering::Relaxed);
             let fleet = start();
             // Not at one moment of a burst, but at many.
             let enough = 1 + round as u64 * 37;
@@ -233,14 +243,17 @@ fn a_handler_that_waits_for_its_receipts_loses_nothing_by_any_stop() {
             TestBroker::start().unwrap(),
         );
         drop(careful_gateway(&field, &cloud, qos));
+        let rounds = AtomicUsize::new(0);
         thread::scope(|scope| {
             let (test, over) = bounded::<()>(0);
             let publish = |n: usize| {
                 let topic = format!("up/{}", n % 7);
                 field.publish(topic, qos, false, numbered(n)).unwrap();
             };
-            let source = scope.spawn(move || traffic(&over, publish));
+            let rounds = &rounds;
+            let source = scope.spawn(move || traffic(&over, rounds, publish));
             for round in 0..ROUNDS {
+                rounds.store(round, Ordering::Relaxed);
                 let fleet = careful_gateway(&field, &cloud, qos);
                 let enough = 1 + round as u64 * 11;
                 wait_until("traffic", PATIENCE, || fleet.stats().received >= enough);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use source::{code_of, files, is_word, named_after, read, root, rust_blocks, sources};
 
+mod circles;
 pub(crate) mod source;
 
 /// The rooms of the house, from the top down. One may import from those on lower floors, and not from its

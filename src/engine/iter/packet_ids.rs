@@ -11,7 +11,7 @@ use crate::engine::iter::{
 };
 
 /// rumqttc has 64 bytes for each identifier, and most clients need few: a table of 256 is 14 KiB larger.
-pub(super) const FIRST_IDS: u16 = 32;
+pub(super) const FIRST_IDS: u16 = 16;
 
 impl IterEngine {
     /// Moves rumqttc's count, so that what it takes from its channel next gets this identifier.

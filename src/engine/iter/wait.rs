@@ -92,6 +92,7 @@ impl IterEngine {
     }
 
     /// Blocks until something happens.
+    #[inline(never)]
     fn listen(&mut self, carries: Option<CarriedSize>) -> Result<Option<Event>, Cause> {
         // Progress is not seen here: a packet that is handed over meanwhile has the time that a slow line needs.
         let bytes = match carries {
@@ -110,6 +111,7 @@ impl IterEngine {
         }
     }
 
+    #[inline(never)]
     fn listen_for(
         &mut self,
         longest: Duration,
@@ -120,38 +122,41 @@ impl IterEngine {
             Some(CarriedSize::Small) => self.settings.connect_timeout,
             Some(CarriedSize::Large) | None => OURS,
         });
-        let (came, event) = self.listen_at_most(longest)?;
-        if came {
-            return Ok(event);
-        }
-        self.begin_flush()?;
-        if let Some(behind) = &mut self.behind {
-            behind.is_large = wrote(&self.connection.eventloop.state.events);
+        if !self.listen_at_most(longest)? {
+            self.begin_flush()?;
+            if let Some(behind) = &mut self.behind {
+                behind.is_large = wrote(&self.connection.eventloop.state.events);
+            }
         }
         Ok(self.pop_event())
     }
 
-    /// Says whether something came, and what of it matters.
-    fn listen_at_most(&mut self, longest: Duration) -> Result<(bool, Option<Event>), Cause> {
+    /// Says whether something came: it is the first event in the queue. Kept small, because the frames of
+    /// rumqttc's call are large, and each page of a stack that was touched stays with its client.
+    #[inline(never)]
+    fn listen_at_most(&mut self, longest: Duration) -> Result<bool, Cause> {
         self.line.waits();
         let event = self.connection.recv_timeout(longest);
         // The turns of a flush are too short for the wheel to turn.
         self.line.waited(event.is_err() && longest > LONGEST_TURN);
         match event {
-            Ok(Ok(event)) => Ok((true, self.translate(event).or_else(|| self.pop_event()))),
+            Ok(Ok(event)) => {
+                self.connection.eventloop.state.events.push_front(event);
+                Ok(true)
+            }
             Ok(Err(error)) => Err(self.failed(error)),
-            Err(_) => Ok((false, None)),
+            Err(_) => Ok(false),
         }
     }
 
     /// One turn of a flush that is not done: waits for a piece of it to go out, or for something to come.
+    #[inline(never)]
     fn catch_up(&mut self, mut behind: Behind) -> Result<Option<Event>, Cause> {
         self.time_rumqttc(OURS);
-        let (came, event) = self.listen_at_most(behind.turn)?;
-        if came {
+        if self.listen_at_most(behind.turn)? {
             // rumqttc has flushed all of it before it told of the event.
             self.caught_up(behind)?;
-            return Ok(event);
+            return Ok(self.pop_event());
         }
         let seen = behind.room.0.load(Ordering::Relaxed);
         if seen != behind.seen {
@@ -167,6 +172,7 @@ impl IterEngine {
     }
 
     /// The timer has fired: sends what the system takes.
+    #[inline(never)]
     fn go_on(&mut self, mut behind: Behind) -> Result<Option<Event>, Cause> {
         let waker = Waker::from(Arc::clone(&behind.room));
         match self.try_flush(&waker)? {

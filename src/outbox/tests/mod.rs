@@ -5,6 +5,8 @@ mod admission;
 mod brief_wait;
 mod connection;
 mod garbage;
+#[cfg(model_check)]
+mod parking;
 mod random;
 mod wake;
 

@@ -17,7 +17,6 @@ use crate::{
     session::packet::{Outgoing, Packet},
     spec::{
         address::{Address, Scheme},
-        broker::Broker,
         qos::QoS,
         settings::Settings,
     },

@@ -1,20 +1,8 @@
-//! Where messages come from: one client, as far as the receiving side needs to know it.
+//! How much of one client waits in the queue, counted so that no client takes the place of another.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::{
-    observe::{
-        counters::Counters,
-        log_lines::{ClientLog, what},
-        thinning::About,
-    },
-    session::ack_order::{AckQueue, MOST_UNACKNOWLEDGED, Release},
-    spec::qos::QoS,
-    supervise::stop::Intake,
-};
+use crate::{session::ack_order::MOST_UNACKNOWLEDGED, spec::qos::QoS};
 
 /// Bytes are counted in units of so many, rounded up.
 const UNIT: usize = 64;
@@ -63,7 +51,7 @@ impl Share {
     }
 }
 
-/// What may still come: a lower bound, kept by the network thread between two looks at the [`Source`].
+/// What may still come: a lower bound, kept by the network thread between two looks at [`Waiting`].
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Room {
     messages: u64,
@@ -82,40 +70,20 @@ impl Room {
     }
 }
 
+/// What of one client waits in the queue, and its share of that.
 #[derive(Debug)]
-pub(crate) struct Source {
-    /// The client's place in the fleet.
-    pub(crate) index: usize,
-    pub(crate) name: Arc<str>,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) log: Arc<ClientLog>,
-    pub(crate) acks: AckQueue,
-    pub(crate) intake: Intake,
-    /// QoS 0 messages of this client that wait in the queue.
-    waiting: AtomicU64,
-    /// QoS 1 and 2 messages that wait, those of earlier connections included.
+pub(crate) struct Waiting {
+    /// Messages of QoS 0.
+    at_most_once: AtomicU64,
+    /// Messages of QoS 1 and 2, those of earlier connections included.
     unhandled: AtomicUsize,
     share: Share,
 }
 
-impl Source {
-    pub(crate) fn new(
-        index: usize,
-        name: Arc<str>,
-        counters: Arc<Counters>,
-        log: Arc<ClientLog>,
-        share: Share,
-        intake: Intake,
-        release: Release,
-    ) -> Self {
+impl Waiting {
+    pub(crate) fn new(share: Share) -> Self {
         Self {
-            index,
-            name,
-            counters,
-            log,
-            acks: AckQueue::new(release),
-            intake,
-            waiting: AtomicU64::new(0),
+            at_most_once: AtomicU64::new(0),
             unhandled: AtomicUsize::new(0),
             share,
         }
@@ -125,7 +93,7 @@ impl Source {
     /// message, however large. Only the client's network thread reserves, so that looking first and adding
     /// then can't exceed the share.
     pub(crate) fn room(&self, ahead: Load, next: Load) -> Room {
-        let waiting = Load(self.waiting.load(Ordering::Relaxed) + ahead.0);
+        let waiting = Load(self.at_most_once.load(Ordering::Relaxed) + ahead.0);
         let units = self.share.units.saturating_sub(waiting.units());
         Room {
             messages: self.share.messages.saturating_sub(waiting.messages()),
@@ -146,41 +114,20 @@ impl Source {
     /// So much of QoS 0, and so many messages of QoS 1 and 2, go into the queue.
     pub(crate) fn reserve(&self, at_most_once: Load, acknowledged: usize) {
         if at_most_once != Load::default() {
-            self.waiting.fetch_add(at_most_once.0, Ordering::Relaxed);
+            self.at_most_once
+                .fetch_add(at_most_once.0, Ordering::Relaxed);
         }
         if acknowledged > 0 {
             self.unhandled.fetch_add(acknowledged, Ordering::Relaxed);
         }
     }
 
-    /// A QoS 0 message came that finds no place.
-    pub(crate) fn dropped(&self) {
-        self.counters.received.increment();
-        self.counters.dropped.increment();
-    }
-
-    /// A wake-up has brought messages that found no place.
-    pub(crate) fn tell_dropped(&self) {
-        let about = About {
-            what: what::QUEUE_FULL,
-            place: "",
-            text: "",
-        };
-        self.log.warn(
-            &about,
-            format_args!(
-                "client {}: its share of the queue is full, {} QoS 0 messages dropped",
-                self.name,
-                self.counters.dropped.get(),
-            ),
-        );
-    }
-
     /// A message of so many bytes was taken out of the queue.
     pub(crate) fn taken(&self, qos: QoS, bytes: usize) {
         match qos {
             QoS::AtMostOnce => {
-                self.waiting.fetch_sub(Load::of(bytes).0, Ordering::Relaxed);
+                self.at_most_once
+                    .fetch_sub(Load::of(bytes).0, Ordering::Relaxed);
             }
             QoS::AtLeastOnce | QoS::ExactlyOnce => {
                 self.unhandled.fetch_sub(1, Ordering::Relaxed);
@@ -193,25 +140,16 @@ impl Source {
 mod tests {
     use super::*;
 
-    fn source(messages: usize, bytes: usize, clients: usize) -> Source {
-        let share = Share::new(messages, bytes, clients);
-        Source::new(
-            0,
-            "a".into(),
-            Arc::default(),
-            Arc::default(),
-            share,
-            Intake::default(),
-            Box::new(|_| {}),
-        )
+    fn waiting(messages: usize, bytes: usize, clients: usize) -> Waiting {
+        Waiting::new(Share::new(messages, bytes, clients))
     }
 
     /// How many messages of this size find a place, one after the other, while none is taken.
-    fn fit(source: &Source, bytes: usize) -> usize {
+    fn fit(waiting: &Waiting, bytes: usize) -> usize {
         let message = Load::of(bytes);
         let mut n = 0;
-        while n < 1_000 && source.room(Load::default(), message).take(message) {
-            source.reserve(message, 0);
+        while n < 1_000 && waiting.room(Load::default(), message).take(message) {
+            waiting.reserve(message, 0);
             n += 1;
         }
         n
@@ -221,39 +159,42 @@ mod tests {
     /// finds no place though nothing waits.
     #[test]
     fn a_share_has_messages_and_bytes() {
-        let by_messages = source(10, 1 << 20, 1);
+        let by_messages = waiting(10, 1 << 20, 1);
         assert_eq!(fit(&by_messages, 0), 10);
-        let by_bytes = source(1_000, 64 * 1024, 2);
+        let by_bytes = waiting(1_000, 64 * 1024, 2);
         assert_eq!(fit(&by_bytes, 1_024), 32);
         assert_eq!(fit(&by_bytes, 1), 0, "it is full");
         assert_eq!(fit(&by_bytes, 0), 468, "the messages are not");
-        let large = source(10, 1_000, 1);
+        let large = waiting(10, 1_000, 1);
         assert_eq!(fit(&large, 1 << 28), 1);
         assert_eq!(fit(&large, 1), 0);
         large.taken(QoS::AtMostOnce, 1 << 28);
         assert_eq!(fit(&large, 1 << 28), 1);
-        assert_eq!(large.waiting.load(Ordering::Relaxed), Load::of(1 << 28).0);
+        assert_eq!(
+            large.at_most_once.load(Ordering::Relaxed),
+            Load::of(1 << 28).0
+        );
     }
 
     /// Fails when what one wake-up has collected does not count before it is reserved.
     #[test]
     fn what_is_about_to_be_reserved_counts() {
-        let source = source(10, 10 * 64, 1);
+        let waiting = waiting(10, 10 * 64, 1);
         let mut ahead = Load::default();
         for _ in 0..10 {
-            assert!(source.room(ahead, Load::of(64)).take(Load::of(64)));
+            assert!(waiting.room(ahead, Load::of(64)).take(Load::of(64)));
             ahead.add(Load::of(64));
         }
-        assert!(!source.room(ahead, Load::of(64)).take(Load::of(64)));
-        assert!(!source.room(ahead, Load::of(0)).take(Load::of(0)));
+        assert!(!waiting.room(ahead, Load::of(64)).take(Load::of(64)));
+        assert!(!waiting.room(ahead, Load::of(0)).take(Load::of(0)));
     }
 
     /// Fails when the largest settings overflow the halves, or the smallest leave no place.
     #[test]
     fn any_setting_has_a_place_and_a_bound() {
-        let none = source(0, 0, 1_000);
+        let none = waiting(0, 0, 1_000);
         assert_eq!(fit(&none, 1 << 20), 1);
-        let all = source(usize::MAX, usize::MAX, 1);
+        let all = waiting(usize::MAX, usize::MAX, 1);
         let room = all.room(Load::default(), Load::of(0));
         assert!(room.messages < u64::from(u32::MAX) && room.units < u64::from(u32::MAX));
     }
