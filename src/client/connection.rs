@@ -19,9 +19,6 @@ use crate::{
     session::packet::{Outgoing, Packet},
 };
 
-/// The standard does not have SUBSCRIBE repeated, so that an unanswered one stays unanswered.
-const SUBACK_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// On a connection that always has something to read, an engine may take a few wake-ups until it sends
 /// what it carries.
 const MOST_WAITS_FOR_CARRIED: u32 = 32;
@@ -97,7 +94,8 @@ impl ClientLoop {
             false => self.dispatch.source().acks.forget_session(),
         }
         let mut subscriptions = self.member.subscriptions.lock();
-        let requests = subscriptions.connected(is_ours, self.member.max_packet_size);
+        let requests =
+            subscriptions.connected(is_ours, self.member.max_packet_size, Instant::now());
         // Under the same lock: from here on `subscribe` sends its packets itself.
         self.member
             .outbox
@@ -214,7 +212,7 @@ impl ClientLoop {
             self.member.outbox.apply(&mut self.progress);
             self.dispatch.flush();
             // What the broker has not got yet it can't have answered.
-            self.member.subscriptions.lock().wait_anew();
+            self.member.subscriptions.lock().wait_anew(Instant::now());
         }
         Ok(())
     }
@@ -223,18 +221,17 @@ impl ClientLoop {
     #[inline(never)]
     fn answers_by(&mut self) -> Result<Option<Instant>, Cause> {
         let mut subscriptions = self.member.subscriptions.lock();
-        let Some(since) = subscriptions.waiting_since() else {
-            return Ok(None);
-        };
-        if since.elapsed() < SUBACK_TIMEOUT {
-            return Ok(Some(since + SUBACK_TIMEOUT));
+        let due = subscriptions.answer_due();
+        let now = Instant::now();
+        if due.is_none_or(|due| now < due) {
+            return Ok(due);
         }
         // It may come behind a large packet.
         if !self.engine.moves() {
             return Err(Cause::SubackTimeout);
         }
-        subscriptions.wait_anew();
-        Ok(Some(Instant::now() + SUBACK_TIMEOUT))
+        subscriptions.wait_anew(now);
+        Ok(subscriptions.answer_due())
     }
 
     /// Sends the acknowledgements and changes of subscriptions that wait, then DISCONNECT.

@@ -1,5 +1,7 @@
 //! What follows from each event of a connection.
 
+use std::time::Instant;
+
 use crate::{
     client::client_loop::ClientLoop,
     engine::{Event, WakePacket},
@@ -62,7 +64,7 @@ impl ClientLoop {
             Event::Received(received) => {
                 if received.content.len() > LARGE {
                     // A SUBACK may have waited behind it.
-                    self.member.subscriptions.lock().wait_anew();
+                    self.member.subscriptions.lock().wait_anew(Instant::now());
                 }
                 self.dispatch
                     .deliver(received)
@@ -120,7 +122,7 @@ impl ClientLoop {
         let answered = {
             let mut subscriptions = self.member.subscriptions.lock();
             let answered = subscriptions.answered(packet_id, granted);
-            for packet in subscriptions.ask(self.member.max_packet_size) {
+            for packet in subscriptions.ask(self.member.max_packet_size, Instant::now()) {
                 self.member.outbox.control(Control::Subscribe(packet));
             }
             answered

@@ -242,7 +242,7 @@ impl Client {
         // packets of a new connection are still to be made, so that none is missed or sent twice.
         if self.0.outbox.is_connected() {
             self.0.status.set_subscribed(false);
-            for packet in subscriptions.ask(self.0.max_packet_size) {
+            for packet in subscriptions.ask(self.0.max_packet_size, Instant::now()) {
                 self.0.outbox.control(Control::Subscribe(packet));
             }
         }

@@ -8,12 +8,12 @@ use crate::{
     client::{handle::Client, member::Member, spec::ClientSpec, task::ClientTask},
     fleet::{crew::spawn, error::StartError},
     inbox::{
+        acks::{AckQueue, Release},
         dispatch::{Dispatch, Lanes},
         message::{Routes, Source},
         share::{Share, Waiting},
     },
     observe::{changes::Announcer, failure::FailureSink, log_lines::FleetLog, status::Status},
-    session::ack_order::{AckQueue, Release},
     supervise::{pace::Pacer, stop::Intake},
     transport::tls::TlsConfig,
 };

@@ -5,17 +5,14 @@ use std::{error::Error, fmt, sync::Arc, time::Instant};
 use bytes::Bytes;
 
 use crate::{
-    inbox::share::Waiting,
+    inbox::{acks::AckQueue, share::Waiting},
     observe::{
         counters::Counters,
         failure::FailureSink,
         log_lines::{ClientLog, what},
         thinning::About,
     },
-    session::{
-        ack_order::{AckQueue, Ticket},
-        packet::Publication,
-    },
+    session::{ack_order::Ticket, packet::Publication},
     spec::qos::QoS,
     supervise::{panic::discard, stop::Intake},
 };
@@ -257,7 +254,7 @@ impl fmt::Debug for Source {
 
 impl Source {
     #[cfg(test)]
-    pub(crate) fn of_test(name: &str, release: crate::session::ack_order::Release) -> Self {
+    pub(crate) fn of_test(name: &str, release: crate::inbox::acks::Release) -> Self {
         Self {
             number: 7,
             name: name.into(),

@@ -1,5 +1,6 @@
 //! In: from a received packet to the return of its handlers and its acknowledgement.
 
+pub(crate) mod acks;
 pub(crate) mod dispatch;
 pub(crate) mod handler;
 pub(crate) mod lane;

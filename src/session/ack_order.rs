@@ -1,12 +1,7 @@
 //! Acknowledgements leave in the order of receipt [MQTT-4.6.0-2], each on the connection that
 //! its message came on, whichever worker finishes first.
 
-use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
-    sync::atomic::{AtomicU64, Ordering},
-};
-
-use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
 use crate::spec::qos::QoS;
 
@@ -28,9 +23,13 @@ pub(crate) struct Ticket {
     exactly_once: Option<u16>,
 }
 
-/// Where released acknowledgements go, in their order: one and, in the same call, those that
-/// follow. It must not wait and must not come back here.
-pub(crate) type Release = Box<dyn Fn(&[Acknowledgement]) + Send + Sync>;
+impl Ticket {
+    /// Whether the message will come again, or has: a QoS 1 message of an earlier connection of the same
+    /// session, whose tickets are below this number. (A repetition at QoS 2 is not delivered again.)
+    pub(crate) fn is_superseded(self, first: u64) -> bool {
+        self.exactly_once.is_none() && self.number < first
+    }
+}
 
 /// What a received message is to its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,16 +42,10 @@ pub(crate) enum Reception {
     OutOfIdentifiers,
 }
 
-/// The unacknowledged messages of one client.
-pub(crate) struct AckQueue {
-    inner: Mutex<Inner>,
-    release: Release,
-    /// Tickets below this number are of earlier connections of the current session. Relaxed: a
-    /// worker that sees it late handles one more message twice, as QoS 1 allows.
-    superseded: AtomicU64,
-}
-
-struct Inner {
+/// The unacknowledged messages of one client. `release` is where the acknowledgements go that have become
+/// free, in their order: one and, in the same call, those that follow.
+#[derive(Debug, Default)]
+pub(crate) struct AckOrder {
     /// The ticket of the first slot. It only grows, so that a stale ticket is below it.
     first: u64,
     slots: VecDeque<AckSlot>,
@@ -61,12 +54,14 @@ struct Inner {
     exactly_once: HashMap<u16, Once>,
 }
 
+#[derive(Debug)]
 struct AckSlot {
     acknowledgement: Acknowledgement,
     done: bool,
 }
 
 /// A QoS 2 message that was delivered.
+#[derive(Debug)]
 struct Once {
     /// The ticket that was delivered with it.
     delivered: Ticket,
@@ -75,41 +70,33 @@ struct Once {
     repeated: Option<Ticket>,
 }
 
-impl AckQueue {
-    pub(crate) fn new(release: Release) -> Self {
-        Self {
-            inner: Mutex::new(Inner {
-                first: 0,
-                slots: VecDeque::new(),
-                exactly_once: HashMap::new(),
-            }),
-            release,
-            superseded: AtomicU64::new(0),
-        }
-    }
-
+impl AckOrder {
     /// A message came. What is new needs a place in the queue: a QoS 2 message that is refused must
     /// not count as delivered when it comes again.
-    pub(crate) fn received(&self, acknowledgement: Acknowledgement, has_place: bool) -> Reception {
-        let mut inner = self.inner.lock();
-        if inner.slots.len() >= MOST_UNACKNOWLEDGED {
+    pub(crate) fn received(
+        &mut self,
+        acknowledgement: Acknowledgement,
+        has_place: bool,
+        release: impl FnOnce(&[Acknowledgement]),
+    ) -> Reception {
+        if self.slots.len() >= MOST_UNACKNOWLEDGED {
             return Reception::OutOfIdentifiers;
         }
-        let first = inner.first;
+        let first = self.first;
         let is_once = acknowledgement.qos == QoS::ExactlyOnce;
         let ticket = Ticket {
-            number: first + inner.slots.len() as u64,
+            number: first + self.slots.len() as u64,
             exactly_once: is_once.then_some(acknowledgement.packet_id),
         };
-        let mut admission = Reception::New(ticket);
+        let mut reception = Reception::New(ticket);
         let mut done = false;
         let packet_id = acknowledgement.packet_id;
-        let is_known = is_once && inner.exactly_once.contains_key(&packet_id);
+        let is_known = is_once && self.exactly_once.contains_key(&packet_id);
         if !has_place && !is_known {
             return Reception::OutOfIdentifiers;
         }
         if is_once {
-            match inner.exactly_once.entry(packet_id) {
+            match self.exactly_once.entry(packet_id) {
                 Entry::Vacant(entry) => {
                     entry.insert(Once {
                         delivered: ticket,
@@ -126,93 +113,81 @@ impl AckQueue {
                     }
                     once.repeated = Some(ticket);
                     done = once.handled;
-                    admission = Reception::Repeated;
+                    reception = Reception::Repeated;
                 }
             }
         }
-        inner.slots.push_back(AckSlot {
+        self.slots.push_back(AckSlot {
             acknowledgement,
             done,
         });
-        self.release_front(&mut inner);
-        admission
+        self.release_front(release);
+        reception
     }
 
-    /// A message is handled: release the completed front of the queue.
-    pub(crate) fn handled(&self, ticket: Ticket) {
-        let mut inner = self.inner.lock();
+    /// A message is handled: releases the completed front of the queue.
+    pub(crate) fn handled(&mut self, ticket: Ticket, release: impl FnOnce(&[Acknowledgement])) {
         // At QoS 2 the broker may have repeated the message since, on this connection or on a
         // later one: what it waits for now is the acknowledgement of the repetition.
         let once = ticket
             .exactly_once
-            .and_then(|packet_id| inner.exactly_once.get_mut(&packet_id))
+            .and_then(|packet_id| self.exactly_once.get_mut(&packet_id))
             .filter(|once| once.delivered == ticket);
         let repeated = once.and_then(|once| {
             once.handled = true;
             once.repeated
         });
         for ticket in [Some(ticket), repeated].into_iter().flatten() {
-            inner.done(ticket);
+            self.done(ticket);
         }
-        self.release_front(&mut inner);
+        self.release_front(release);
     }
 
     /// PUBREL: the broker has forgotten the message, and will use its identifier again.
-    pub(crate) fn completed(&self, packet_id: u16) {
-        self.inner.lock().exactly_once.remove(&packet_id);
+    pub(crate) fn completed(&mut self, packet_id: u16) {
+        self.exactly_once.remove(&packet_id);
     }
 
     /// The connection is lost: nothing of it is acknowledged any more.
-    pub(crate) fn forget(&self) {
-        let mut inner = self.inner.lock();
-        inner.first += inner.slots.len() as u64;
-        inner.slots.clear();
-        for once in inner.exactly_once.values_mut() {
+    pub(crate) fn forget(&mut self) {
+        self.first += self.slots.len() as u64;
+        self.slots.clear();
+        for once in self.exactly_once.values_mut() {
             once.repeated = None;
         }
     }
 
-    /// A connection found its session: the broker sends again what was not acknowledged.
-    pub(crate) fn session_kept(&self) {
-        let first = self.inner.lock().first;
-        self.superseded.store(first, Ordering::Relaxed);
-    }
-
-    /// Whether a message that waits to be handled will come again, or has: a QoS 1 message of an
-    /// earlier connection of the same session. (A repetition at QoS 2 is not delivered again.)
-    pub(crate) fn is_superseded(&self, ticket: Ticket) -> bool {
-        ticket.exactly_once.is_none() && ticket.number < self.superseded.load(Ordering::Relaxed)
-    }
-
     /// The session is lost: identifiers mean other messages from now on.
-    pub(crate) fn forget_session(&self) {
-        self.inner.lock().exactly_once.clear();
+    pub(crate) fn forget_session(&mut self) {
+        self.exactly_once.clear();
     }
 
-    /// Under the lock: two workers that finish at once must not swap their releases.
-    fn release_front(&self, inner: &mut Inner) {
-        let done = inner.slots.iter().take_while(|slot| slot.done).count();
+    /// The first ticket that is not acknowledged. When a connection begins, those below are of earlier ones.
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+
+    fn release_front(&mut self, release: impl FnOnce(&[Acknowledgement])) {
+        let done = self.slots.iter().take_while(|slot| slot.done).count();
         match done {
             0 => {}
             // The usual case where little happens needs no list.
             1 => {
-                let front = inner.slots.pop_front();
-                inner.first += 1;
+                let front = self.slots.pop_front();
+                self.first += 1;
                 if let Some(slot) = front {
-                    (self.release)(&[slot.acknowledgement]);
+                    release(&[slot.acknowledgement]);
                 }
             }
             _ => {
-                let front = inner.slots.drain(..done);
+                let front = self.slots.drain(..done);
                 let released: Vec<_> = front.map(|slot| slot.acknowledgement).collect();
-                inner.first += released.len() as u64;
-                (self.release)(&released);
+                self.first += released.len() as u64;
+                release(&released);
             }
         }
     }
-}
 
-impl Inner {
     /// A stale ticket has no effect: its connection is over, and the broker sends the message
     /// again under an identifier that by then may belong to another one.
     fn done(&mut self, ticket: Ticket) {
@@ -226,27 +201,33 @@ impl Inner {
     }
 }
 
-impl std::fmt::Debug for AckQueue {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AckQueue").finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::*;
 
-    fn queue() -> (AckQueue, Arc<Mutex<Vec<u16>>>) {
-        let released = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&released);
-        let queue = AckQueue::new(Box::new(move |acks| {
-            sink.lock().extend(acks.iter().map(|ack| ack.packet_id));
-        }));
-        (queue, released)
+    /// The order, and what it has released.
+    #[derive(Default)]
+    struct Queue {
+        order: AckOrder,
+        released: Vec<u16>,
+    }
+
+    impl Queue {
+        fn received(&mut self, acknowledgement: Acknowledgement, has_place: bool) -> Reception {
+            let sink = |acks: &[Acknowledgement]| {
+                self.released.extend(acks.iter().map(|ack| ack.packet_id));
+            };
+            self.order.received(acknowledgement, has_place, sink)
+        }
+
+        fn handled(&mut self, ticket: Ticket) {
+            let sink = |acks: &[Acknowledgement]| {
+                self.released.extend(acks.iter().map(|ack| ack.packet_id));
+            };
+            self.order.handled(ticket, sink);
+        }
     }
 
     fn ack(packet_id: u16) -> Acknowledgement {
@@ -256,7 +237,7 @@ mod tests {
         }
     }
 
-    fn ticket(queue: &AckQueue, acknowledgement: Acknowledgement) -> Option<Ticket> {
+    fn ticket(queue: &mut Queue, acknowledgement: Acknowledgement) -> Option<Ticket> {
         match queue.received(acknowledgement, true) {
             Reception::New(ticket) => Some(ticket),
             _ => None,
@@ -265,19 +246,19 @@ mod tests {
 
     #[test]
     fn exactly_once_is_delivered_once_and_acknowledged_each_time() {
-        let (queue, released) = queue();
+        let mut queue = Queue::default();
         let twice = Acknowledgement {
             packet_id: 7,
             qos: QoS::ExactlyOnce,
         };
-        let first = ticket(&queue, twice).unwrap();
+        let first = ticket(&mut queue, twice).unwrap();
         assert_eq!(
             queue.received(twice, true),
             Reception::Repeated,
             "before it is handled"
         );
-        assert!(released.lock().is_empty());
-        queue.forget();
+        assert!(queue.released.is_empty());
+        queue.order.forget();
         assert_eq!(
             queue.received(twice, true),
             Reception::Repeated,
@@ -285,49 +266,52 @@ mod tests {
         );
         queue.handled(first);
         assert_eq!(
-            *released.lock(),
+            queue.released,
             [7],
             "the repetition is acknowledged, the first is stale"
         );
-        queue.forget();
+        queue.order.forget();
         assert_eq!(
             queue.received(twice, true),
             Reception::Repeated,
             "PUBREC was lost"
         );
-        assert_eq!(*released.lock(), [7, 7]);
-        queue.completed(7);
+        assert_eq!(queue.released, [7, 7]);
+        queue.order.completed(7);
         assert!(
-            ticket(&queue, twice).is_some(),
+            ticket(&mut queue, twice).is_some(),
             "after PUBREL it is a new message"
         );
-        queue.forget_session();
-        assert!(ticket(&queue, twice).is_some(), "so it is in a new session");
+        queue.order.forget_session();
+        assert!(
+            ticket(&mut queue, twice).is_some(),
+            "so it is in a new session"
+        );
     }
 
     #[test]
     fn exactly_once_that_found_no_place_is_new_when_it_comes_again() {
-        let (queue, released) = queue();
+        let mut queue = Queue::default();
         let once = Acknowledgement {
             packet_id: 7,
             qos: QoS::ExactlyOnce,
         };
         assert_eq!(queue.received(once, false), Reception::OutOfIdentifiers);
-        queue.forget();
-        let again = ticket(&queue, once).unwrap();
+        queue.order.forget();
+        let again = ticket(&mut queue, once).unwrap();
         assert_eq!(
             queue.received(once, false),
             Reception::Repeated,
             "what is delivered has its place"
         );
         queue.handled(again);
-        assert_eq!(*released.lock(), [7]);
+        assert_eq!(queue.released, [7]);
     }
 
     #[test]
     fn a_broker_without_free_identifiers_is_noticed() {
-        let (queue, _released) = queue();
-        assert!((1..=u16::MAX).all(|id| ticket(&queue, ack(id)).is_some()));
+        let mut queue = Queue::default();
+        assert!((1..=u16::MAX).all(|id| ticket(&mut queue, ack(id)).is_some()));
         assert_eq!(queue.received(ack(1), true), Reception::OutOfIdentifiers);
     }
 
@@ -341,20 +325,20 @@ mod tests {
             before in 0_u16..20,
             order in Just((1_u16..=50).collect::<Vec<_>>()).prop_shuffle(),
         ) {
-            let (queue, released) = queue();
-            let stale: Vec<_> = (0..before).filter_map(|_| ticket(&queue, ack(999))).collect();
-            queue.forget();
-            let tickets: Vec<_> = (1..=50).filter_map(|id| ticket(&queue, ack(id))).collect();
+            let mut queue = Queue::default();
+            let stale: Vec<_> = (0..before).filter_map(|_| ticket(&mut queue, ack(999))).collect();
+            queue.order.forget();
+            let tickets: Vec<_> = (1..=50).filter_map(|id| ticket(&mut queue, ack(id))).collect();
             for ticket in stale {
                 queue.handled(ticket);
             }
-            prop_assert!(released.lock().is_empty());
+            prop_assert!(queue.released.is_empty());
             for (n, id) in order.iter().enumerate() {
                 queue.handled(tickets[usize::from(*id) - 1]);
                 let prefix = (1..=50).take_while(|id| order[..=n].contains(id)).count();
-                prop_assert_eq!(released.lock().len(), prefix);
+                prop_assert_eq!(queue.released.len(), prefix);
             }
-            prop_assert_eq!(released.lock().clone(), (1..=50).collect::<Vec<_>>());
+            prop_assert_eq!(queue.released.clone(), (1..=50).collect::<Vec<_>>());
         }
     }
 }

@@ -4,7 +4,9 @@
 pub(crate) mod ack_order;
 pub(crate) mod filter;
 pub(crate) mod inflight;
+pub(crate) mod keep_alive;
 pub(crate) mod packet;
 pub(crate) mod packet_ids;
 pub(crate) mod publish;
 pub(crate) mod subscriptions;
+mod unsubscribes;

@@ -164,6 +164,32 @@ pub(crate) fn packet_size(topic: usize, qos: QoS, payload: usize) -> usize {
     1 + length_field + remaining
 }
 
+/// Puts the entries of SUBSCRIBEs or UNSUBSCRIBEs into packets of at most `most` entries and `max_packet` bytes, at least one into each.
+pub(super) fn split<T>(
+    entries: Vec<T>,
+    most: Option<usize>,
+    max_packet: usize,
+    bytes: impl Fn(&T) -> usize,
+) -> Vec<Vec<T>> {
+    // Fixed header with its longest length field, and the packet identifier.
+    const OVERHEAD: usize = 5 + 2;
+    let mut packets: Vec<Vec<T>> = Vec::new();
+    let mut size = OVERHEAD;
+    for entry in entries {
+        size += bytes(&entry);
+        match packets.last_mut() {
+            Some(packet) if size <= max_packet && most.is_none_or(|most| packet.len() < most) => {
+                packet.push(entry);
+            }
+            _ => {
+                size = OVERHEAD + bytes(&entry);
+                packets.push(vec![entry]);
+            }
+        }
+    }
+    packets
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -163,6 +163,39 @@ fn rumqttc_elsewhere_is_caught() {
 }
 
 #[test]
+fn the_session_has_no_clock_thread_lock_or_socket() {
+    let session: Vec<_> = sources();
+    let session = session
+        .into_iter()
+        .filter(|it| it.starts_with("src/session"));
+    assert_clean(session.collect(), worldly);
+}
+
+#[test]
+fn a_clock_in_the_session_is_caught() {
+    let text = "use std::{net::TcpStream, time::Instant};\nuse parking_lot::Mutex;\n\
+                // Instant::now()\nlet now = Instant::now();\nstd::thread::yield_now();\n\
+                use crossbeam_channel::Sender;\nfn f(now: Instant) {}\nuse crate::observe::report::Report;\n\
+                use std::sync::{Arc, Mutex};\n\
+                #[cfg(test)]\nmod tests { use std::thread; }";
+    assert_eq!(
+        found(worldly("src/session/inflight.rs", text)),
+        [
+            "1: the session knows no `std::net`",
+            "2: the session knows no `parking_lot`",
+            "4: the session knows no `Instant::now`",
+            "5: the session knows no `std::thread`",
+            "6: the session knows no `crossbeam`",
+            "9: the session knows no `std::sync`",
+        ]
+    );
+    assert_eq!(
+        found(worldly("src/session/subscriptions/tests.rs", text)),
+        [""; 0]
+    );
+}
+
+#[test]
 fn property_tests_have_a_fixed_seed() {
     assert_clean(sources(), random_properties);
     assert_clean(files(Path::new("tests")), random_properties);
@@ -411,6 +444,36 @@ fn rumqttc_doors(path: &str, text: &str) -> Vec<Offense> {
         .map(|(index, _)| Offense {
             line: index + 1,
             what: what.to_owned(),
+        })
+        .collect()
+}
+
+/// What the session's logic must not name: it is tested as values, with the time passed in. Its unit tests may.
+fn worldly(path: &str, text: &str) -> Vec<Offense> {
+    if path.ends_with("/tests.rs") {
+        return Vec::new();
+    }
+    let code = code_of(text);
+    let code = code.split("#[cfg(test)]").next().unwrap_or_default();
+    let mut names = named_after(code, "std::");
+    names.retain(|(_, name)| ["net", "sync", "thread"].contains(&name.as_str()));
+    let mut names: Vec<_> = names
+        .into_iter()
+        .map(|(line, name)| (line, format!("std::{name}")))
+        .collect();
+    for (index, line) in code.lines().enumerate() {
+        for name in ["Instant::now", "SystemTime", "parking_lot", "crossbeam"] {
+            if line.contains(name) {
+                names.push((index + 1, name.to_owned()));
+            }
+        }
+    }
+    names.sort();
+    names
+        .into_iter()
+        .map(|(line, name)| Offense {
+            line,
+            what: format!("the session knows no `{name}`"),
         })
         .collect()
 }

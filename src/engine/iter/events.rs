@@ -104,7 +104,7 @@ impl IterEngine {
         use rumqttc::Outgoing;
         let carried = match outgoing {
             Outgoing::PingReq => {
-                // Whether the answer is late is decided in `line.rs`: rumqttc does not see that bytes come.
+                // Whether the answer is late is decided in `session/keep_alive.rs`: rumqttc does not see that bytes come.
                 self.connection.eventloop.state.await_pingresp = false;
                 self.line.pinged();
                 return None;

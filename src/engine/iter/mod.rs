@@ -21,6 +21,7 @@ mod tls;
 mod transport;
 mod wait;
 mod waker;
+mod wakes;
 #[cfg(feature = "websocket")]
 mod websocket;
 

@@ -59,7 +59,7 @@ impl IterEngine {
                 rumqttc::Packet::Unsubscribe(unsubscribe(packet_id, filters))
             }
             Packet::Ping => {
-                // The answer is told as an event; whether it is late is decided in `line.rs`.
+                // The answer is told as an event; whether it is late is decided in `session/keep_alive.rs`.
                 self.line.pinged();
                 rumqttc::Packet::PingReq
             }
