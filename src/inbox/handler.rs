@@ -1,6 +1,6 @@
 //! Which handlers a message goes to, and what follows when one of them fails.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{mem, sync::Arc};
 
 use crate::{
     inbox::message::{Handler, HandlerResult, Message, Routes, Source},

@@ -79,7 +79,7 @@ fn streams_are_received_from_as_std_channels_are() {
 fn repetitions_have_the_pauses_that_were_asked_for() {
     let pause = Duration::from_millis(60);
     let broker = TestBroker::start().unwrap();
-    let (told, calls) = mpsc::channel();
+    let (told, calls) = crossbeam_channel::bounded(10);
     let fleet = Fleet::builder()
         .client(ClientSpec::new("plant", broker.url()).subscribe("t", QoS::AtLeastOnce))
         .on_message("t", move |_message, _clients| {
