@@ -215,7 +215,7 @@ fn run(setting: Setting, at_once: bool) {
         let (engine, outbox) = (Arc::clone(&engine), Arc::clone(&outbox));
         threads.push(thread::spawn(move || {
             for qos in qos {
-                let offered = outbox.offer(message("t", qos), Patience::Until(None));
+                let offered = outbox.offer(message("t", qos).into(), Patience::Until(None));
                 assert!(at_once || offered.is_ok());
                 assert!(!is_left(&outbox, &engine), "offered and left");
             }
