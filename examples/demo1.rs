@@ -12,10 +12,10 @@ mod support;
 
 use std::{
     error::Error,
+    sync::mpsc::RecvTimeoutError,
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::RecvTimeoutError;
 use mqtt_fleet::{ClientSpec, Fleet, QoS, testing::TestBroker};
 
 use support::{Arguments, Outcome, say};
@@ -71,7 +71,7 @@ fn demo(arguments: Arguments) -> Outcome {
     ))?;
 
     let end = Instant::now() + options.time;
-    let messages = fleet.messages();
+    let messages = fleet.messages()?;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         match messages.recv_timeout(left) {

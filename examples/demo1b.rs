@@ -86,7 +86,7 @@ fn multi_loop(
     options: &Options,
     own_broker: Option<&TestBroker>,
 ) -> Result<(), Box<dyn Error>> {
-    let messages = fleet.messages();
+    let messages = fleet.messages()?;
     let start = Instant::now();
     let (mut next_publish, mut count, mut restarts) = (start, 0, 0);
     while start.elapsed() < options.time {

@@ -11,10 +11,10 @@ mod support;
 
 use std::{
     error::Error,
+    sync::mpsc::RecvTimeoutError,
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::RecvTimeoutError;
 use mqtt_fleet::{ClientSpec, ClientState, Fleet, QoS, Retry, StateChange, testing::TestBroker};
 
 use support::{Arguments, Outcome, Unwritten, say};
@@ -108,8 +108,8 @@ fn main_loop(
     fleet: &Fleet,
     options: &Options,
     own_brokers: &mut Vec<TestBroker>,
-) -> Result<(), Unwritten> {
-    let messages = fleet.messages();
+) -> Result<(), Box<dyn Error>> {
+    let messages = fleet.messages()?;
     let start = Instant::now();
     let mut next_publish = start;
     let mut count = 0;
@@ -147,7 +147,7 @@ fn main_loop(
             ))?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return show_changes(fleet);
+                return Ok(show_changes(fleet)?);
             }
         }
     }

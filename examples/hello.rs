@@ -22,7 +22,7 @@ fn hello() -> Result<i32, Box<dyn std::error::Error>> {
         receipt.wait()?; // until the broker has acknowledged it
     }
     let mut out = std::io::stdout();
-    for message in fleet.messages().iter().take(20) {
+    for message in fleet.messages()?.iter().take(20) {
         writeln!(out, "{} = {}", message.topic(), message.text())?;
     } // a message that is dropped is acknowledged
     let report = fleet.stop(Duration::from_secs(1));

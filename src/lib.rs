@@ -278,8 +278,8 @@
 //! # Versioning and MSRV
 //!
 //! Semantic versioning. No type of rumqttc, which is 0.x, is public, so that a new version of it
-//! is no breaking change of this crate. `bytes::Bytes` and the errors of `crossbeam-channel`'s
-//! receiving calls are part of the API. Enums that can grow are `#[non_exhaustive]`. What a
+//! is no breaking change of this crate; nor is one of crossbeam's, whose channels have std's errors here.
+//! `bytes::Bytes` is part of the API. Enums that can grow are `#[non_exhaustive]`. What a
 //! default is may change in a minor version, with a line in the changelog.
 //!
 //! Rust 1.85 or later. A newer minimum comes with a minor version, never with a patch.
@@ -346,17 +346,16 @@ pub use client::{
 };
 pub use fleet::{
     builder::FleetBuilder,
-    error::{Error, Problem, StartError},
+    error::{Error, HandlersTakeMessages, Problem, StartError},
     fleet::{Fleet, ThreadCount},
 };
 pub use inbox::{
-    handler::OnFailure,
     message::{HandlerResult, Message},
-    pull::{IntoIter, Messages},
+    pull::{Messages, MessagesIter},
 };
 pub use observe::{
     cause::{Cause, Refusal},
-    changes::{StateChange, StateChanges},
+    changes::{StateChange, StateChanges, StateChangesIter},
     counters::Stats,
     failure::{Failure, FailureKind},
     lateness::Lateness,
@@ -373,6 +372,7 @@ pub use session::{filter::topic_matches, publish::Publish};
 pub use spec::{
     broker::Broker,
     broker_error::BrokerError,
+    on_failure::{OnFailure, Repeat},
     outbox::{Offline, OnLowered, OutboxOverflow, RefusedSubscription, Replay},
     payload::Payload,
     qos::{InvalidQoS, QoS},

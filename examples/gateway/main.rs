@@ -39,7 +39,7 @@ use std::{
 };
 
 use crossbeam_channel::bounded;
-use mqtt_fleet::{Client, ClientState, Fleet, Message, PublishErrorKind, QoS, Receipt};
+use mqtt_fleet::{Client, ClientState, Fleet, Message, Messages, PublishErrorKind, QoS, Receipt};
 
 use crate::{
     demo::Demo,
@@ -108,6 +108,7 @@ struct Gateway {
     fleet: Fleet,
     local: Client,
     cloud: Client,
+    messages: Messages,
     most_in_hand: usize,
     /// By the way that they go, in the order of receipt.
     up: VecDeque<Held>,
@@ -134,6 +135,7 @@ impl Gateway {
         Ok(Self {
             local: fleet.client("local")?,
             cloud: fleet.client("cloud")?,
+            messages: fleet.messages()?,
             fleet,
             most_in_hand: options.in_hand,
             up: VecDeque::new(),
@@ -160,7 +162,7 @@ impl Gateway {
             Some(oldest) => drop(oldest.receipt.wait_timeout(LOOK)),
             // An error is that there is none, or that both clients have ended.
             None => {
-                if let Ok(message) = self.fleet.messages().recv_timeout(LOOK) {
+                if let Ok(message) = self.messages.recv_timeout(LOOK) {
                     self.take(message, options)?;
                 }
             }

@@ -27,7 +27,7 @@ pub struct Clients(Arc<Inner>);
 
 struct Inner {
     list: Vec<Client>,
-    by_name: HashMap<Arc<str>, usize>,
+    by_name: HashMap<Arc<str>, Client>,
     /// A stop of all has been asked for.
     is_stopping: AtomicBool,
     /// What sees to it.
@@ -53,8 +53,7 @@ impl Clients {
     pub(crate) fn new(list: Vec<Client>) -> Self {
         let by_name = list
             .iter()
-            .enumerate()
-            .map(|(index, client)| (Arc::clone(&client.member().name), index))
+            .map(|client| (Arc::clone(&client.member().name), client.clone()))
             .collect();
         Self(Arc::new(Inner {
             list,
@@ -70,11 +69,8 @@ impl Clients {
     ///
     /// [`UnknownClient`] if no client has that name.
     pub fn get(&self, name: &str) -> Result<Client, UnknownClient> {
-        let index = self.0.by_name.get(name);
-        index
-            .and_then(|index| self.0.list.get(*index))
-            .cloned()
-            .ok_or_else(|| UnknownClient(name.to_owned()))
+        let client = self.0.by_name.get(name).cloned();
+        client.ok_or_else(|| UnknownClient(name.to_owned()))
     }
 
     /// All clients there are now, in the order in which they were added.

@@ -28,7 +28,7 @@ use crate::{client::member::Member, observe::wait::WaitError, supervise::stop::t
 /// broker.restart(Sessions::Lost)?;
 /// next.wait_subscribed(limit)?;
 /// broker.publish("a", QoS::AtLeastOnce, false, "1")?;
-/// assert_eq!(fleet.messages().recv_timeout(limit)?.text(), "1");
+/// assert_eq!(fleet.messages()?.recv_timeout(limit)?.text(), "1");
 /// # Ok(())
 /// # }
 /// ```

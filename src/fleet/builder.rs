@@ -10,11 +10,9 @@ use crate::{
         spec::ClientSpec,
     },
     fleet::{config::FleetConfig, error::StartError, fleet::Fleet, start},
-    inbox::{
-        handler::OnFailure,
-        message::{HandlerResult, Message},
-    },
+    inbox::message::{HandlerResult, Message},
     observe::{changes::StateChange, failure::Failure, report::Report},
+    spec::on_failure::OnFailure,
     supervise::signal::{self, OnSignal},
 };
 

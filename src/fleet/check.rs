@@ -1,14 +1,17 @@
 //! The check of everything, before any thread: the settings of the fleet, and what its clients may not have in
 //! common. Each rule names the client and the field.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use crate::{
     client::{copies::Copies, spec::ClientSpec},
     fleet::{
         check_client::{check_functions, check_identity, check_settings},
         config::{FleetConfig, LEAST_STACK},
-        error::{Checked, Problem, StartError, at, in_range},
+        error::{Checked, LONGEST, Problem, StartError, at, duration, in_range},
     },
     spec::{address::Listener, template, topic::check_filter},
 };
@@ -114,6 +117,15 @@ fn check_fleet(config: &FleetConfig) -> Checked {
         1..=usize::MAX,
         "at least 1",
     )?;
+    let repeat = config.on_failure.repeat();
+    for pause in [repeat.shortest, repeat.longest] {
+        let range = Duration::ZERO..=LONGEST;
+        duration("on_failure", pause, range, "at most a year")?;
+    }
+    if repeat.shortest > repeat.longest {
+        let problem = "its first pause exceeds its longest";
+        return Err(("on_failure", Problem::Text(problem)));
+    }
     if let Some(rate) = config.connect_rate {
         in_range("connect_rate", rate, 1..=u32::MAX, "at least 1")?;
     }

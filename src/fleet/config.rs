@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use crate::{
     client::spec::{ClientSpec, UserHandler},
-    inbox::{
-        handler::{DeadLetter, OnFailure},
-        worker::StateCallback,
-    },
+    inbox::{handler::DeadLetter, worker::StateCallback},
+    spec::on_failure::OnFailure,
 };
 
 /// What the deepest connect takes in a debug build, whose frames are large: a smaller stack would overflow,

@@ -1,6 +1,12 @@
 //! What can go wrong at the front door, and one type for all errors of the crate.
 
-use std::{fmt::Display, io, ops::RangeInclusive, time::Duration};
+use std::{
+    fmt::Display,
+    io,
+    ops::RangeInclusive,
+    sync::mpsc::{RecvError, RecvTimeoutError},
+    time::Duration,
+};
 
 #[cfg(feature = "files")]
 use crate::client::file::error::SpecFileError;
@@ -130,6 +136,26 @@ pub enum Problem {
 
 crate::spec::readable::debug_is_text!(Problem);
 
+/// [`Fleet::messages`](crate::Fleet::messages) was called on a fleet with handlers, which take its messages.
+///
+/// ```
+/// use mqtt_fleet::{ClientSpec, Fleet};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let handled = ClientSpec::new("plant", "mqtt://127.0.0.1:1").on_message("#", |_, _| Ok(()));
+/// let fleet = Fleet::builder().client(handled).start()?;
+/// assert!(fleet.messages().is_err());
+/// # fleet.stop_now(std::time::Duration::ZERO);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("the fleet has handlers, which take its messages: `messages` is for a fleet without any")]
+#[non_exhaustive]
+pub struct HandlersTakeMessages;
+
+crate::spec::readable::debug_is_text!(HandlersTakeMessages);
+
 /// The errors of starting, publishing, subscribing, waiting and receiving in one type, so that one
 /// `?` serves a whole program.
 ///
@@ -171,6 +197,9 @@ pub enum Error {
     /// From the look-up of a client by name.
     #[error(transparent)]
     UnknownClient(#[from] UnknownClient),
+    /// From `messages`.
+    #[error(transparent)]
+    Messages(#[from] HandlersTakeMessages),
     /// From `stop_on_signal`.
     #[error(transparent)]
     Signal(#[from] SignalError),
@@ -191,17 +220,17 @@ pub enum Error {
 
 crate::spec::readable::debug_is_text!(Error);
 
-impl From<crossbeam_channel::RecvError> for Error {
-    fn from(_: crossbeam_channel::RecvError) -> Self {
+impl From<RecvError> for Error {
+    fn from(_: RecvError) -> Self {
         Self::Disconnected
     }
 }
 
-impl From<crossbeam_channel::RecvTimeoutError> for Error {
-    fn from(error: crossbeam_channel::RecvTimeoutError) -> Self {
+impl From<RecvTimeoutError> for Error {
+    fn from(error: RecvTimeoutError) -> Self {
         match error {
-            crossbeam_channel::RecvTimeoutError::Timeout => Self::ReceiveTimeout,
-            crossbeam_channel::RecvTimeoutError::Disconnected => Self::Disconnected,
+            RecvTimeoutError::Timeout => Self::ReceiveTimeout,
+            RecvTimeoutError::Disconnected => Self::Disconnected,
         }
     }
 }

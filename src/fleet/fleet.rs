@@ -11,7 +11,10 @@ use crate::{
         handle::Client,
         next::NextConnections,
     },
-    fleet::stop::{Ending, Way},
+    fleet::{
+        error::HandlersTakeMessages,
+        stop::{Ending, Way},
+    },
     inbox::{message::Message, pull::Messages},
     observe::{
         changes::{Announced, StateChanges},
@@ -87,8 +90,13 @@ impl Fleet {
 
     /// The received messages, for a fleet without handlers: the application takes them itself.
     /// Every call returns a receiver of the same queue.
-    pub fn messages(&self) -> Messages {
-        Messages::new(self.messages.clone().unwrap_or_else(|| bounded(0).1))
+    ///
+    /// # Errors
+    ///
+    /// The fleet or one of its clients has a handler: the workers take the messages.
+    pub fn messages(&self) -> Result<Messages, HandlersTakeMessages> {
+        let queue = self.messages.clone();
+        queue.map(Messages::new).ok_or(HandlersTakeMessages)
     }
 
     /// The changes of the clients' states, from the start on. Every call returns a receiver of

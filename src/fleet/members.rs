@@ -1,12 +1,20 @@
-//! From a checked spec to a client: its record, and its network thread.
+//! From checked specs to clients: their records, and their network threads.
 
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded};
 
 use crate::{
-    client::{handle::Client, member::Member, spec::ClientSpec, task::ClientTask},
-    fleet::{crew::spawn, error::StartError},
+    client::{
+        clients::Clients, handle::Client, member::Member, spec::ClientSpec, task::ClientTask,
+    },
+    fleet::{
+        config::FleetConfig,
+        crew::spawn,
+        error::StartError,
+        layout::Layout,
+        routes::{failure_sink, routes},
+    },
     inbox::{
         acks::{AckQueue, Release},
         dispatch::{Dispatch, Lanes},
@@ -31,7 +39,7 @@ pub(super) struct NewMember {
 }
 
 /// What the network threads of a fleet have in common.
-pub(super) struct NetworkSide {
+pub(super) struct NetworkSetup {
     pub(super) lanes: Lanes,
     /// What of QoS 0 of one client may wait.
     pub(super) share: Share,
@@ -41,37 +49,52 @@ pub(super) struct NetworkSide {
     pub(super) go: Receiver<()>,
 }
 
-/// Makes the record of a client.
-pub(super) fn client(
-    number: u64,
-    spec: &ClientSpec,
-    announcer: Announcer,
-    finish_within: std::time::Duration,
+/// Makes the records of all clients, from their checked specs.
+pub(super) fn new_members(
+    config: &FleetConfig,
+    layout: &Layout,
+    specs: Vec<ClientSpec>,
+    tls: Vec<Option<TlsConfig>>,
+    announcer: &Announcer,
     log: &Arc<FleetLog>,
-    intake: Intake,
-) -> Client {
-    let settings = &spec.settings;
-    let brokers = settings
-        .brokers
-        .iter()
-        .map(|broker| broker.to_string().into())
-        .collect();
-    let status = Status::new(settings.name.as_str().into(), brokers, announcer);
-    Client::new(Arc::new(Member::new(
-        number,
-        settings,
-        status,
-        finish_within,
-        log,
-        intake,
-    )))
+) -> (Clients, Vec<NewMember>) {
+    let refused = Arc::default();
+    let intake = || match layout.workers {
+        0 => Intake::of_pull_mode(&refused),
+        _ => Intake::default(),
+    };
+    let record = |(number, spec): (u64, &ClientSpec)| {
+        let settings = &spec.settings;
+        let brokers = settings
+            .brokers
+            .iter()
+            .map(|broker| broker.to_string().into());
+        let name = settings.name.as_str().into();
+        let status = Status::new(name, brokers.collect(), announcer.clone());
+        let finish_within = config.stop_deadline;
+        let member = Member::new(number, settings, status, finish_within, log, intake());
+        Client::new(Arc::new(member))
+    };
+    let list: Vec<_> = (0..).zip(&specs).map(record).collect();
+    let clients = Clients::new(list.clone());
+    let all = specs.into_iter().zip(tls).zip(list);
+    let members = all.map(|((spec, tls), client)| NewMember {
+        routes: Arc::new(routes(&spec.handlers, &clients)),
+        failed: failure_sink(&clients, &client, config.on_failure),
+        spec,
+        client,
+        tls,
+        on_first_connect: None,
+    });
+    let members = members.collect();
+    (clients, members)
 }
 
 impl NewMember {
     /// Makes its network thread. Whether the thread could set itself up comes through the channel.
     pub(super) fn start(
         self,
-        network: &NetworkSide,
+        network: &NetworkSetup,
     ) -> Result<Receiver<Result<(), String>>, StartError> {
         let source = self.source(network);
         let member = Arc::clone(self.client.member());
@@ -92,7 +115,7 @@ impl NewMember {
         Ok(reported)
     }
 
-    fn source(&self, network: &NetworkSide) -> Source {
+    fn source(&self, network: &NetworkSetup) -> Source {
         let member = self.client.member();
         let outbox = Arc::downgrade(member);
         let release: Release = Box::new(move |acknowledgements| {

@@ -7,9 +7,10 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::{
     fleet::{crew::spawn, error::StartError, layout::Layout, members::NewMember},
-    inbox::{handler::OnFailure, worker::StateCallback},
+    inbox::worker::StateCallback,
     observe::{changes::Announced, lateness::LatenessMeter},
     schedule::{Publisher, Task, caller::Caller},
+    spec::on_failure::OnFailure,
     supervise::thread::Thread,
 };
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::{
     client::{clients::Clients, handle::Client, spec::UserHandler},
     inbox::{
-        handler::OnFailure,
         message::{Message, Route, Routes},
         worker::StateCallback,
     },
@@ -14,6 +13,7 @@ use crate::{
         failure::{Failure, FailureKind, FailureSink},
         log_lines::FleetLog,
     },
+    spec::on_failure::OnFailure,
     supervise::panic::caught,
 };
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, bounded};
 
 use crate::{
-    client::clients::Clients,
     fleet::{
         check::check,
         config::FleetConfig,
@@ -13,9 +12,9 @@ use crate::{
         error::StartError,
         fleet::Fleet,
         layout::{LaneQueue, Layout, queue},
-        members::{NetworkSide, NewMember, client},
+        members::{NetworkSetup, NewMember, new_members},
         publishers::{start_publisher, tasks},
-        routes::{failure_sink, guarded, routes},
+        routes::{guarded, routes},
         stop::{Ending, Ends},
         tls::tls_configs,
     },
@@ -28,7 +27,7 @@ use crate::{
         changes::{Announced, Announcer},
         log_lines::FleetLog,
     },
-    supervise::{limits, log, pace::Pacer, stop::Intake},
+    supervise::{limits, log, pace::Pacer},
 };
 
 /// Starts a fleet. What was started when something fails is stopped by dropping the [`Fleet`].
@@ -46,38 +45,7 @@ pub(super) fn start(config: FleetConfig) -> Result<Fleet, StartError> {
 
     let announcer = Announcer::new(1 + usize::from(config.on_state.is_some()), specs.len());
     let log = Arc::new(FleetLog::new());
-    let refused = Arc::default();
-    let intake = || match layout.workers {
-        0 => Intake::of_pull_mode(&refused),
-        _ => Intake::default(),
-    };
-    let clients: Vec<_> = (0..)
-        .zip(&specs)
-        .map(|(number, spec)| {
-            let announcer = announcer.clone();
-            client(
-                number,
-                spec,
-                announcer,
-                config.stop_deadline,
-                &log,
-                intake(),
-            )
-        })
-        .collect();
-    let all = Clients::new(clients.clone());
-    let made = specs.into_iter().zip(tls).zip(clients);
-    let mut members: Vec<_> = made
-        .map(|((spec, tls), client)| NewMember {
-            routes: Arc::new(routes(&spec.handlers, &all)),
-            failed: failure_sink(&all, &client, config.on_failure),
-            spec,
-            client,
-            tls,
-            on_first_connect: None,
-        })
-        .collect();
-
+    let (clients, mut members) = new_members(&config, &layout, specs, tls, &announcer, &log);
     let LaneQueue {
         lanes,
         pull,
@@ -92,7 +60,7 @@ pub(super) fn start(config: FleetConfig) -> Result<Fleet, StartError> {
         work: Some(closed),
     };
     let ending = Ending::new(
-        all.clone(),
+        clients.clone(),
         layout.workers == 0,
         config.stop_deadline,
         config.stack_size,
@@ -101,11 +69,11 @@ pub(super) fn start(config: FleetConfig) -> Result<Fleet, StartError> {
     );
     let fleet = Fleet::new(announcer.listener(0), pull, Arc::clone(&ending));
 
-    let callback = config.on_state.map(|it| guarded(it, &all, log));
+    let callback = config.on_state.map(|it| guarded(it, &clients, log));
     let mut states = announcer.listener(1).zip(callback);
     drop(announcer);
     let handling = Arc::new(Handling {
-        fleet: routes(&config.handlers, &all),
+        fleet: routes(&config.handlers, &clients),
         own: members.iter().map(|it| Arc::clone(&it.routes)).collect(),
         on_failure: config.on_failure,
         dead_letter: config.dead_letter,
@@ -125,7 +93,7 @@ pub(super) fn start(config: FleetConfig) -> Result<Fleet, StartError> {
         ending.crew.lock().publishers.push(thread);
     }
     let (hold, go) = bounded::<()>(0);
-    let network = NetworkSide {
+    let network = NetworkSetup {
         lanes,
         share: layout.share,
         pacer: config.connect_rate.map(|rate| Arc::new(Pacer::new(rate))),
@@ -135,13 +103,13 @@ pub(super) fn start(config: FleetConfig) -> Result<Fleet, StartError> {
     let set_up = start_clients(members, &network);
     if set_up.is_err() {
         // Before they are let go: none may connect any more.
-        all.stop_now();
+        clients.stop_now();
     }
     drop(hold);
     set_up?;
     log::info!(
         "fleet started: {} clients, {} threads",
-        all.len(),
+        clients.len(),
         fleet.threads().total()
     );
     Ok(fleet)
@@ -180,7 +148,7 @@ fn start_worker(
 }
 
 /// Makes the clients' threads, and waits until each of them is set up.
-fn start_clients(members: Vec<NewMember>, network: &NetworkSide) -> Result<(), StartError> {
+fn start_clients(members: Vec<NewMember>, network: &NetworkSetup) -> Result<(), StartError> {
     let mut reports = Vec::with_capacity(members.len());
     for member in members {
         let client = member.client.clone();

@@ -1,6 +1,6 @@
 //! Which handlers a message goes to, and what follows when one of them fails.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{mem, sync::Arc};
 
 use crate::{
     inbox::message::{Handler, HandlerResult, Message, Routes, Source},
@@ -9,46 +9,12 @@ use crate::{
         stop_refusals,
     },
     session::filter::topic_matches,
+    spec::on_failure::OnFailure,
     supervise::{
         log,
         panic::{Failed, call, caught, discard},
     },
 };
-
-/// What happens when a handler or a pub function returns an error or panics. Each failure is
-/// logged and counted, and the first of each client is in the report, whatever the policy.
-///
-/// With [`OnFailure::Log`] and [`OnFailure::Retry`] a message whose handlers failed is
-/// acknowledged like any other: the broker would not send it again on this connection anyway. Use
-/// a dead-letter function to keep it. The policies that stop a client leave it unacknowledged.
-///
-/// ```
-/// use mqtt_fleet::{Fleet, OnFailure};
-///
-/// let builder = Fleet::builder()
-///     .on_failure(OnFailure::Retry(2))
-///     .dead_letter(|message, failure| {
-///         eprintln!("lost {:?}: {failure}", message.text());
-///         Ok(())
-///     });
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum OnFailure {
-    /// Go on with the next message or tick.
-    #[default]
-    Log,
-    /// Call it again, up to this many times; if it still fails, give the message to the dead-letter
-    /// function. There is a pause before each repetition: 10 ms, doubled each time, at most 1 s. It
-    /// holds up what shares the worker or publisher thread, and ends at once when the client is
-    /// stopped: then the message is neither handled nor acknowledged, and no dead letter. A pub
-    /// function is not repeated past the moment of its next call.
-    Retry(u32),
-    /// Stop the client whose message or tick it was.
-    StopClient,
-    /// Stop every client.
-    StopFleet,
-}
 
 /// What a message is given to when all else failed.
 pub(crate) type DeadLetter = Arc<dyn Fn(&Message, &Failure) -> HandlerResult + Send + Sync>;
@@ -62,14 +28,6 @@ pub(crate) struct Handling {
     pub(crate) own: Vec<Arc<Routes>>,
     pub(crate) on_failure: OnFailure,
     pub(crate) dead_letter: Option<DeadLetter>,
-}
-
-/// How long to wait before a function is called again.
-pub(crate) fn pause_before(repetition: u32) -> Duration {
-    const FIRST: Duration = Duration::from_millis(10);
-    const LONGEST: Duration = Duration::from_secs(1);
-    let factor = 2_u32.saturating_pow(repetition.saturating_sub(1));
-    FIRST.saturating_mul(factor).min(LONGEST)
 }
 
 impl Handling {
@@ -92,10 +50,7 @@ impl Handling {
     }
 
     fn run(&self, handler: &Handler, message: &Message) -> FailureVerdict {
-        let repetitions = match self.on_failure {
-            OnFailure::Retry(times) => times,
-            _ => 0,
-        };
+        let repeat = self.on_failure.repeat();
         let mut repetition = 0;
         let failure = loop {
             let failure = match attempt(FailureKind::Handler, message, || handler(message)) {
@@ -109,11 +64,15 @@ impl Handling {
                 Attempt::Failed(failure) => failure,
             };
             self.note(message.source(), &failure);
-            if repetition == repetitions {
+            if repetition == repeat.times {
                 break failure;
             }
             repetition += 1;
-            if message.source().intake.pause(pause_before(repetition)) {
+            if message
+                .source()
+                .intake
+                .pause(repeat.pause_before(repetition))
+            {
                 return FailureVerdict::Left;
             }
         };

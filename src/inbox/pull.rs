@@ -1,17 +1,19 @@
 //! Pull mode: the application takes messages itself.
 
-use std::time::Duration;
+use std::{
+    sync::mpsc::{RecvError, RecvTimeoutError, TryRecvError},
+    time::Duration,
+};
 
-use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::Receiver;
 
-use crate::{inbox::message::Message, supervise::stop::deadline_after};
+use crate::{inbox::message::Message, supervise::stream::Stream};
 
 /// The received messages of all clients, for a fleet without workers and handlers.
 ///
-/// `recv`, `try_recv`, `recv_timeout` and `iter` mean what crossbeam means by them. The stream
-/// ends ("disconnected") when every client has ended and the queue is empty. Clones share the
-/// queue: each message goes to one of them. Messages of one client come in the order of receipt.
-/// In a fleet with handlers the stream is empty and ended.
+/// `recv`, `try_recv`, `recv_timeout` and `iter` mean what they mean for std's channels, and have their
+/// errors. The stream ends ("disconnected") when every client has ended and the queue is empty. Clones
+/// share the queue: each message goes to one of them. Messages of one client come in the order of receipt.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,17 +26,17 @@ use crate::{inbox::message::Message, supervise::stop::deadline_after};
 /// let fleet = Fleet::builder().client(spec).start()?;
 /// fleet.wait_subscribed(Duration::from_secs(5))?;
 /// fleet.client("plant")?.publish("greeting", QoS::AtLeastOnce, false, "hello")?;
-/// let message = fleet.messages().recv_timeout(Duration::from_secs(5))?;
+/// let message = fleet.messages()?.recv_timeout(Duration::from_secs(5))?;
 /// assert_eq!(message.text(), "hello");
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Messages(Receiver<Message>);
+pub struct Messages(Stream<Message, Message>);
 
 impl Messages {
     pub(crate) fn new(queue: Receiver<Message>) -> Self {
-        Self(queue)
+        Self(Stream::new(queue, Message::take))
     }
 
     /// Waits for a message.
@@ -43,11 +45,7 @@ impl Messages {
     ///
     /// When every client has ended and the queue is empty.
     pub fn recv(&self) -> Result<Message, RecvError> {
-        loop {
-            if let Some(message) = self.0.recv()?.take() {
-                return Ok(message);
-            }
-        }
+        self.0.recv()
     }
 
     /// Takes a message if one is there. Never waits.
@@ -56,11 +54,7 @@ impl Messages {
     ///
     /// `Empty` now, or `Disconnected` for ever.
     pub fn try_recv(&self) -> Result<Message, TryRecvError> {
-        loop {
-            if let Some(message) = self.0.try_recv()?.take() {
-                return Ok(message);
-            }
-        }
+        self.0.try_recv()
     }
 
     /// Waits for a message, at most this long.
@@ -69,19 +63,12 @@ impl Messages {
     ///
     /// `Timeout`, or `Disconnected` for ever.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvTimeoutError> {
-        let Some(deadline) = deadline_after(timeout) else {
-            return self.recv().map_err(RecvTimeoutError::from);
-        };
-        loop {
-            if let Some(message) = self.0.recv_deadline(deadline)?.take() {
-                return Ok(message);
-            }
-        }
+        self.0.recv_timeout(timeout)
     }
 
     /// Waits for one message after the other, until every client has ended.
-    pub fn iter(&self) -> impl Iterator<Item = Message> + '_ {
-        self.0.iter().filter_map(Message::take)
+    pub fn iter(&self) -> MessagesIter {
+        MessagesIter(self.clone())
     }
 
     /// How many messages wait.
@@ -91,33 +78,42 @@ impl Messages {
 
     /// Whether no message waits.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 }
 
 impl IntoIterator for Messages {
     type Item = Message;
-    type IntoIter = IntoIter;
+    type IntoIter = MessagesIter;
 
-    fn into_iter(self) -> IntoIter {
-        IntoIter(self.0.into_iter())
+    fn into_iter(self) -> MessagesIter {
+        MessagesIter(self)
     }
 }
 
-/// What `for message in fleet.messages()` runs over.
+impl IntoIterator for &Messages {
+    type Item = Message;
+    type IntoIter = MessagesIter;
+
+    fn into_iter(self) -> MessagesIter {
+        self.iter()
+    }
+}
+
+/// What `for message in fleet.messages()?` runs over.
 ///
 /// ```
 /// fn drain(messages: mqtt_fleet::Messages) -> usize {
 ///     messages.into_iter().map(|message| message.payload().len()).sum()
 /// }
 /// ```
-#[derive(Debug)]
-pub struct IntoIter(crossbeam_channel::IntoIter<Message>);
+#[derive(Debug, Clone)]
+pub struct MessagesIter(Messages);
 
-impl Iterator for IntoIter {
+impl Iterator for MessagesIter {
     type Item = Message;
 
     fn next(&mut self) -> Option<Message> {
-        self.0.by_ref().find_map(Message::take)
+        self.0.recv().ok()
     }
 }

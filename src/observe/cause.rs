@@ -240,6 +240,7 @@ impl fmt::Display for OfAttempt<'_> {
 /// assert_eq!(Refusal::BadUserNameOrPassword.code(), 4);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refusal {
     /// Code 1.
     #[error("unacceptable protocol version (code 1)")]

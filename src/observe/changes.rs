@@ -1,17 +1,21 @@
 //! The announcement that a client does something else now.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{RecvError, RecvTimeoutError, TryRecvError},
+    },
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{
-    Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded,
-};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::observe::{
-    cause::Cause,
-    state::{ClientState, Outcome},
+use crate::{
+    observe::{
+        cause::Cause,
+        state::{ClientState, Outcome},
+    },
+    supervise::stream::Stream,
 };
 
 /// One change of one client's state.
@@ -85,11 +89,11 @@ impl StateChange {
 /// }
 /// ```
 #[derive(Debug, Clone)]
-pub struct StateChanges(Receiver<Announced>);
+pub struct StateChanges(Stream<Announced, StateChange>);
 
 impl StateChanges {
     pub(crate) fn new(changes: Receiver<Announced>) -> Self {
-        Self(changes)
+        Self(Stream::new(changes, |change| Some(*change)))
     }
 
     /// Waits for a change.
@@ -98,7 +102,7 @@ impl StateChanges {
     ///
     /// When every client has ended and all changes were taken.
     pub fn recv(&self) -> Result<StateChange, RecvError> {
-        self.0.recv().map(|change| *change)
+        self.0.recv()
     }
 
     /// Takes a change if one is there. Never waits.
@@ -107,7 +111,7 @@ impl StateChanges {
     ///
     /// `Empty` now, or `Disconnected` for ever.
     pub fn try_recv(&self) -> Result<StateChange, TryRecvError> {
-        self.0.try_recv().map(|change| *change)
+        self.0.try_recv()
     }
 
     /// Waits for a change, at most this long.
@@ -116,12 +120,48 @@ impl StateChanges {
     ///
     /// `Timeout`, or `Disconnected` for ever.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<StateChange, RecvTimeoutError> {
-        self.0.recv_timeout(timeout).map(|change| *change)
+        self.0.recv_timeout(timeout)
     }
 
     /// Waits for one change after the other, until every client has ended.
-    pub fn iter(&self) -> impl Iterator<Item = StateChange> + '_ {
-        self.0.iter().map(|change| *change)
+    pub fn iter(&self) -> StateChangesIter {
+        StateChangesIter(self.clone())
+    }
+}
+
+impl IntoIterator for StateChanges {
+    type Item = StateChange;
+    type IntoIter = StateChangesIter;
+
+    fn into_iter(self) -> StateChangesIter {
+        StateChangesIter(self)
+    }
+}
+
+impl IntoIterator for &StateChanges {
+    type Item = StateChange;
+    type IntoIter = StateChangesIter;
+
+    fn into_iter(self) -> StateChangesIter {
+        self.iter()
+    }
+}
+
+/// What `for change in fleet.states()` runs over.
+///
+/// ```
+/// fn lines(changes: mqtt_fleet::StateChanges) -> Vec<String> {
+///     changes.into_iter().map(|change| change.state().to_string()).collect()
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct StateChangesIter(StateChanges);
+
+impl Iterator for StateChangesIter {
+    type Item = StateChange;
+
+    fn next(&mut self) -> Option<StateChange> {
+        self.0.recv().ok()
     }
 }
 

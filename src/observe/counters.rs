@@ -1,6 +1,9 @@
 //! What happened to each client, in numbers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use crate::observe::ledger::Ledger;
 
@@ -21,13 +24,26 @@ macro_rules! counters {
         ///     stats.received.saturating_sub(done)
         /// }
         /// assert_eq!(waiting(&Stats::default()), 0);
+        /// assert_eq!(Stats::default().to_string(), "published: accepted 0");
         /// ```
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub struct Stats {
             $($(#[$doc])* pub $name: u64,)*
             /// What became of each published message.
             pub published: Ledger,
+        }
+
+        /// The counts that are not 0, by the names of their fields, and the ledger:
+        /// `connects 1, received 7, handled 7, published: accepted 7, acknowledged 7`.
+        impl fmt::Display for Stats {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                $(if self.$name > 0 {
+                    let name = stringify!($name).replace('_', " ");
+                    write!(f, "{name} {}, ", self.$name)?;
+                })*
+                write!(f, "published: {}", self.published)
+            }
         }
 
         impl std::ops::AddAssign for Stats {

@@ -1,5 +1,7 @@
 //! What became of each message that was accepted for publishing.
 
+use std::fmt;
+
 /// The ledger of a client, or of all together: every message that `publish`, `try_publish` or
 /// `publish_timeout` accepted is in exactly one of these buckets, or still in progress.
 ///
@@ -10,8 +12,9 @@
 ///
 /// let ledger = Ledger::default();
 /// assert!(ledger.balances());
+/// assert_eq!(ledger.to_string(), "accepted 0");
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Ledger {
     /// Messages that were taken.
@@ -42,6 +45,28 @@ impl Ledger {
     /// How many messages have come to an end, of whatever kind.
     pub fn finished(&self) -> u64 {
         self.acknowledged + self.sent + self.expired + self.dropped + self.failed + self.unsent
+    }
+}
+
+/// How many were accepted, and the other buckets that are not empty:
+/// `accepted 7, acknowledged 5, in progress 2`.
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "accepted {}", self.accepted)?;
+        for (bucket, n) in [
+            ("acknowledged", self.acknowledged),
+            ("sent", self.sent),
+            ("expired", self.expired),
+            ("dropped", self.dropped),
+            ("failed", self.failed),
+            ("unsent", self.unsent),
+            ("in progress", self.in_progress),
+        ] {
+            if n > 0 {
+                write!(f, ", {bucket} {n}")?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -7,12 +7,12 @@ use std::{
 
 use crate::{
     client::{handle::Client, spec::PubFunction},
-    inbox::handler::{OnFailure, pause_before},
     observe::{
         failure::{Failure, FailureKind, FailureSink},
         stop_refusals,
     },
     schedule::{Task, Tick},
+    spec::on_failure::OnFailure,
     supervise::{
         log,
         panic::{Failed, call},
@@ -52,18 +52,15 @@ impl Caller {
         if member.intake.is_closed() {
             return Tick::Ended;
         }
-        let repetitions = match self.on_failure {
-            OnFailure::Retry(times) => times,
-            _ => 0,
-        };
+        let repeat = self.on_failure.repeat();
         let mut repetition = 0;
         while let Err(failure) = self.call() {
             (self.failed)(failure);
-            if repetition == repetitions {
+            if repetition == repeat.times {
                 break;
             }
             repetition += 1;
-            let pause = pause_before(repetition);
+            let pause = repeat.pause_before(repetition);
             // The next call is due before the pause is over, or there will be none.
             if begun.elapsed() + pause >= interval || member.intake.pause(pause) {
                 break;

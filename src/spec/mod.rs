@@ -10,6 +10,7 @@ pub(crate) mod credentials;
 #[cfg(feature = "serde")]
 pub(crate) mod form;
 mod host;
+pub(crate) mod on_failure;
 pub(crate) mod outbox;
 pub(crate) mod payload;
 pub(crate) mod qos;

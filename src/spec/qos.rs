@@ -1,5 +1,7 @@
 //! The three delivery promises of MQTT.
 
+use std::fmt;
+
 /// Quality of service of a message or a subscription (MQTT 3.1.1 section 4.3).
 ///
 /// ```
@@ -7,6 +9,7 @@
 ///
 /// assert_eq!(QoS::try_from(1), Ok(QoS::AtLeastOnce));
 /// assert_eq!(u8::from(QoS::ExactlyOnce), 2);
+/// assert_eq!(QoS::ExactlyOnce.to_string(), "QoS 2");
 /// assert!(QoS::try_from(3).is_err());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -18,6 +21,13 @@ pub enum QoS {
     AtLeastOnce = 1,
     /// QoS 2: arrives once.
     ExactlyOnce = 2,
+}
+
+/// `QoS 1`; the number alone is `u8::from(qos)`.
+impl fmt::Display for QoS {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "QoS {}", u8::from(*self))
+    }
 }
 
 impl From<QoS> for u8 {

@@ -7,4 +7,5 @@ pub(crate) mod pace;
 pub(crate) mod panic;
 pub(crate) mod signal;
 pub(crate) mod stop;
+pub(crate) mod stream;
 pub(crate) mod thread;

@@ -197,7 +197,7 @@ fn a_new_message_under_an_old_identifier_is_not_acknowledged_for_the_old_one() {
 fn in_pull_mode_dropping_a_message_acknowledges_it() {
     let broker = TestBroker::start().unwrap();
     let fleet = subscribed(Fleet::builder().client(plant(&broker, QoS::AtLeastOnce)));
-    let messages = fleet.messages();
+    let messages = fleet.messages().unwrap();
     for n in 0..3 {
         broker
             .publish(format!("t/{n}"), QoS::AtLeastOnce, false, "it")
@@ -232,9 +232,11 @@ fn what_was_never_pulled_is_never_acknowledged() {
             .unwrap();
     }
     // One is taken and dropped, so that all are known to have come.
-    drop(fleet.messages().recv_timeout(PATIENCE).unwrap());
+    drop(fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap());
     wait_for_in(&broker, "plant", 1, is_puback);
-    wait_until("all have come", PATIENCE, || fleet.messages().len() == 9);
+    wait_until("all have come", PATIENCE, || {
+        fleet.messages().unwrap().len() == 9
+    });
     let client = fleet.client("plant").unwrap();
     drop(fleet);
     assert_eq!(client.stats().handled, 1, "nobody handled the others");
@@ -244,7 +246,7 @@ fn what_was_never_pulled_is_never_acknowledged() {
     let spec = plant(&broker, QoS::AtLeastOnce).session(Session::Kept);
     let fleet = subscribed(Fleet::builder().client(spec));
     let topics: Vec<String> = (0..9)
-        .map(|_| fleet.messages().recv_timeout(PATIENCE).unwrap())
+        .map(|_| fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap())
         .map(|message| message.topic().to_owned())
         .collect();
     let expected: Vec<String> = (1..10).map(|n| format!("t/{n}")).collect();

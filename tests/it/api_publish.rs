@@ -162,7 +162,7 @@ fn will_and_birth_take_the_same() {
     let watch = Fleet::builder().client(watch).start().unwrap();
     watch.wait_subscribed(LIMIT).unwrap();
     let fleet = Fleet::builder().client(spec).start().unwrap();
-    let next = || watch.messages().recv_timeout(LIMIT).unwrap();
+    let next = || watch.messages().unwrap().recv_timeout(LIMIT).unwrap();
     assert_eq!(next().payload(), "online");
     broker.cut("plant");
     assert_eq!(next().payload(), &bytes[..]);

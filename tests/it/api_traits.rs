@@ -5,12 +5,13 @@ use std::{error::Error as StdError, fmt, hash::Hash};
 use mqtt_fleet::{
     Broker, BrokerError, Cause, Client, ClientProblem, ClientReport, ClientSpec, ClientState,
     Clients, Copies, Delivery, Error, FailedCause, Failure, FailureKind, Fleet, FleetBuilder,
-    GivenUp, InvalidQoS, Lateness, Ledger, LoweredSubscription, Message, Messages, NextConnection,
-    NextConnections, Offline, OnFailure, OnLowered, OutboxOverflow, Outcome, Payload, Problem,
-    Publish, PublishError, PublishErrorKind, QoS, Receipt, ReceiptError, Refusal,
-    RefusedSubscription, Replay, Report, Resource, Retry, Session, SignalError, StartError,
-    StateAtTimeout, StateChange, StateChanges, Stats, StopHandle, SubscribeError,
-    SubscribeErrorKind, ThreadCount, Tls, TlsError, TopicError, UnknownClient, WaitError, Will,
+    GivenUp, HandlersTakeMessages, InvalidQoS, Lateness, Ledger, LoweredSubscription, Message,
+    Messages, MessagesIter, NextConnection, NextConnections, Offline, OnFailure, OnLowered,
+    OutboxOverflow, Outcome, Payload, Problem, Publish, PublishError, PublishErrorKind, QoS,
+    Receipt, ReceiptError, Refusal, RefusedSubscription, Repeat, Replay, Report, Resource, Retry,
+    Session, SignalError, StartError, StateAtTimeout, StateChange, StateChanges, StateChangesIter,
+    Stats, StopHandle, SubscribeError, SubscribeErrorKind, ThreadCount, Tls, TlsError, TopicError,
+    UnknownClient, WaitError, Will,
 };
 
 /// What every public type has: it can be sent to and used from any thread, printed, and dropped while
@@ -38,16 +39,16 @@ macro_rules! all {
 fn traits_of_public_types() {
     all!(every_type:
         Broker, BrokerError, Cause, Client, ClientProblem, ClientReport, ClientSpec, ClientState, Clients,
-        Copies, Delivery, Error, FailedCause, Failure, FailureKind, Fleet, FleetBuilder, GivenUp,
-        InvalidQoS, Lateness, Ledger, LoweredSubscription, Message, Messages, NextConnection,
+        Copies, Delivery, Error, FailedCause, Failure, FailureKind, Fleet, FleetBuilder, GivenUp, HandlersTakeMessages,
+        InvalidQoS, Lateness, Ledger, LoweredSubscription, Message, Messages, MessagesIter, NextConnection,
         NextConnections, Offline, OnFailure, OnLowered, Outcome, OutboxOverflow, Payload<'static>, Problem, Publish<'static>, PublishError,
-        PublishErrorKind, QoS, Receipt, ReceiptError, Refusal, RefusedSubscription, Replay, Report,
-        Resource, Retry, Session, SignalError, StartError, StateAtTimeout, StateChange, StateChanges,
+        PublishErrorKind, QoS, Receipt, ReceiptError, Refusal, RefusedSubscription, Repeat, Replay, Report,
+        Resource, Retry, Session, SignalError, StartError, StateAtTimeout, StateChange, StateChanges, StateChangesIter,
         Stats, StopHandle, SubscribeError, SubscribeErrorKind, ThreadCount, Tls, TlsError, TopicError,
         UnknownClient, WaitError, Will,
     );
     all!(cloned:
-        Broker, Client, ClientSpec, Clients, Copies, Lateness, Messages, NextConnection, NextConnections,
+        Broker, Client, ClientSpec, Clients, Copies, Lateness, Messages, MessagesIter, NextConnection, NextConnections,
         Report, Retry, StateChange, StateChanges, StopHandle, Tls, Will,
     );
     all!(error:
@@ -56,9 +57,10 @@ fn traits_of_public_types() {
         UnknownClient, WaitError,
     );
     all!(plain:
-        ClientProblem, Delivery, FailedCause, FailureKind, InvalidQoS, Offline, OnLowered, OutboxOverflow,
+        Ledger, OnFailure, Repeat, Stats,
+        ClientProblem, Delivery, FailedCause, FailureKind, InvalidQoS, HandlersTakeMessages, Offline, OnLowered, OutboxOverflow,
         PublishErrorKind, QoS, ReceiptError, Refusal, RefusedSubscription, Replay, Resource, Session,
         SubscribeErrorKind, TopicError,
     );
-    all!(shown: Broker, Cause, ClientState, Failure, FailureKind, Outcome, Report, Resource);
+    all!(shown: Broker, Cause, ClientState, Failure, FailureKind, Ledger, Outcome, QoS, Report, Resource, Stats);
 }

@@ -82,7 +82,7 @@ fn it_opens_every_connection() {
         Fleet::builder()
             .client(ClientSpec::new("reader", broker.url()).subscribe("state/+", QoS::AtMostOnce)),
     );
-    let message = reader.messages().recv_timeout(PATIENCE).unwrap();
+    let message = reader.messages().unwrap().recv_timeout(PATIENCE).unwrap();
     assert_eq!(
         (message.text().as_ref(), message.retain()),
         ("online", true)

@@ -80,7 +80,7 @@ fn one_of_two_brokers_is_killed_and_the_other_client_runs_on() {
                 client.publish("house/bulb", QoS::AtLeastOnce, false, name.to_owned())
             };
             let receive = || {
-                let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+                let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
                 assert_eq!(message.text(), message.client());
                 message.client().to_owned()
             };

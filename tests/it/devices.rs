@@ -141,6 +141,7 @@ fn an_outage_is_missed_and_never_made_up_for() {
     let state = || {
         watcher
             .messages()
+            .unwrap()
             .recv_timeout(PATIENCE)
             .unwrap()
             .text()

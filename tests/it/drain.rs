@@ -231,7 +231,9 @@ fn pulled_messages_are_not_waited_for() {
         let published = broker.publish("in", QoS::AtLeastOnce, false, numbered(n));
         published.unwrap();
     }
-    wait_until("they have come", PATIENCE, || fleet.messages().len() == 5);
+    wait_until("they have come", PATIENCE, || {
+        fleet.messages().unwrap().len() == 5
+    });
     publish(&client, 0..50);
     let (report, took) = drain(&fleet, LONG, || {});
     assert!(took < LONG / 2, "{took:?}");

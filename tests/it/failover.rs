@@ -83,7 +83,7 @@ fn the_second_broker_takes_over() {
     assert_eq!(plant.broker(), addr(&all[1]));
     assert!(format!("{plant:?}").contains(&addr(&all[1])));
     all[1].publish("in", QoS::AtLeastOnce, false, "2").unwrap();
-    let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+    let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
     assert_eq!(message.payload(), "2");
     drop(message);
     let report = fleet.stop(PATIENCE);

@@ -108,7 +108,7 @@ fn a_broker_that_takes_eight_filters_in_a_packet() {
             broker
                 .publish("r/11", QoS::AtLeastOnce, false, "1")
                 .unwrap();
-            let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+            let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
             assert_eq!(message.topic(), "r/11");
             drop(message);
             if is_told {
@@ -166,7 +166,7 @@ fn a_broker_that_refuses_more_than_eight_filters_in_a_packet() {
         broker
             .publish("s/11", QoS::AtLeastOnce, false, "1")
             .unwrap();
-        let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+        let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
         assert_eq!(message.topic(), "s/11");
         drop(message);
         assert_eq!(client.stats().refused_subscriptions, 0);

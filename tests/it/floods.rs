@@ -65,7 +65,7 @@ fn a_flood_of_pubrel_is_answered() {
     assert!(broker.send_raw("plant", flood(2)));
     // Kept, so that no PUBREC makes the broker send each PUBREL by itself. It does so too early here.
     let _kept: Vec<_> = (0..FLOOD)
-        .map(|_| fleet.messages().recv_timeout(PATIENCE).unwrap())
+        .map(|_| fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap())
         .collect();
     let releases: Vec<u8> = (1..=FLOOD).flat_map(|id| [0x62, 2, 0, id]).collect();
     assert!(broker.send_raw("plant", releases));
@@ -91,7 +91,7 @@ fn garbage_behind_a_flood_is_told_as_such() {
         let mut bytes = flood(0);
         bytes.extend_from_slice(garbage);
         rig.send_raw(bytes);
-        let messages = rig.fleet.messages();
+        let messages = rig.fleet.messages().unwrap();
         for id in 1..=FLOOD {
             let message = messages.recv_timeout(PATIENCE).unwrap();
             assert_eq!(message.payload().as_ref(), [id]);
@@ -272,7 +272,7 @@ fn a_wake_up_has_bounds() {
         assert!(broker.send_raw("plant", sized(qos, count, size)));
         let mut wake_ups: Vec<(Instant, usize)> = Vec::new();
         for _ in 0..count {
-            let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+            let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
             match wake_ups.last_mut() {
                 Some((at, messages)) if *at == message.received_at() => *messages += 1,
                 _ => wake_ups.push((message.received_at(), 1)),

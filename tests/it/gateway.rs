@@ -262,7 +262,7 @@ fn the_cloud_may_be_another_transport() {
     witness.wait_subscribed(PATIENCE).unwrap();
     let wait_arrived = |numbers: &mut BTreeSet<usize>, n: usize| {
         while numbers.len() < n {
-            let message = witness.messages().recv_timeout(PATIENCE).unwrap();
+            let message = witness.messages().unwrap().recv_timeout(PATIENCE).unwrap();
             numbers.insert(number(message.payload()));
         }
     };

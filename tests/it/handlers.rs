@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 use mqtt_fleet::testing::TestBroker;
-use mqtt_fleet::{ClientSpec, FailureKind, Fleet, OnFailure, Outcome, QoS};
+use mqtt_fleet::{ClientSpec, FailureKind, Fleet, OnFailure, Outcome, QoS, Repeat};
 
 use crate::support::proc::wait_until;
 use crate::support::receiving::{Got, PATIENCE, numbered, subscribed, take};
@@ -102,7 +102,7 @@ fn a_message_is_tried_again_and_then_dead() {
         Fleet::builder()
             .client(ClientSpec::new("plant", broker.url()).subscribe("#", QoS::AtLeastOnce))
             .workers(1)
-            .on_failure(OnFailure::Retry(2))
+            .on_failure(OnFailure::Retry(Repeat::times(2)))
             .on_message("#", move |message, _clients| {
                 call.send(message.topic().to_owned())?;
                 match (message.topic(), call.len()) {

@@ -50,9 +50,9 @@ fn a_message_without_a_valid_topic() {
         }
     }
     fleet.wait_subscribed(PATIENCE).unwrap();
-    assert!(fleet.messages().is_empty());
+    assert!(fleet.messages().unwrap().is_empty());
     broker.publish("t", QoS::ExactlyOnce, false, "2").unwrap();
-    let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+    let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
     assert_eq!((message.topic(), &*message.text()), ("t", "2"));
     fleet.stop(STOP);
 }

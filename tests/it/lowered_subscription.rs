@@ -73,7 +73,7 @@ fn it_is_told_everywhere() {
     let fleet = subscribed(Fleet::builder().client(spec(&broker, OnLowered::Continue)));
     wait_announced(&fleet, 1);
     broker.publish("low", ASKED, false, "1").unwrap();
-    let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+    let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
     assert_eq!(message.qos(), GRANTED);
     drop(message);
     let report = fleet.stop(STOP);

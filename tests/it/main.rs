@@ -9,6 +9,7 @@ mod api_brokers;
 mod api_clients;
 mod api_publish;
 mod api_traits;
+mod api_values;
 mod birth;
 mod birth_again;
 mod broken_forms;

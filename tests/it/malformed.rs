@@ -72,7 +72,7 @@ fn what_is_refused() {
         let cause = lost.cause().unwrap();
         assert!(matches!(cause, Cause::Protocol { .. }), "{row}: {cause:?}");
     }
-    assert!(fleet.messages().is_empty());
+    assert!(fleet.messages().unwrap().is_empty());
     fleet.stop(STOP);
 }
 
@@ -87,7 +87,7 @@ fn what_the_decoder_drops() {
     for (row, bytes) in PASSED {
         assert!(broker.send_raw("plant", bytes), "{row}");
         broker.publish("t", QoS::AtMostOnce, false, row).unwrap();
-        let came = std::iter::from_fn(|| fleet.messages().recv_timeout(PATIENCE).ok());
+        let came = std::iter::from_fn(|| fleet.messages().unwrap().recv_timeout(PATIENCE).ok());
         let last = came.into_iter().find(|it| it.topic() == "t").unwrap();
         assert_eq!(last.text(), row);
     }

@@ -157,7 +157,7 @@ fn a_mosquitto_that_is_away_for_long_is_found_again() {
     mosquitto.restart();
     let delivery = receipt.wait_timeout(PATIENCE);
     assert_eq!(delivery, Ok(Delivery::Acknowledged));
-    let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+    let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
     assert_eq!(message.text(), "kept", "subscribed first, then sent");
     drop(message);
     let stats = client.stats();

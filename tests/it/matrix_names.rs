@@ -44,7 +44,7 @@ fn exchange(fleet: &Fleet, name: &str) {
     let client = fleet.client(name).unwrap();
     let receipt = client.publish(format!("to/{name}"), QoS::AtLeastOnce, false, "1");
     receipt.unwrap().wait_timeout(PATIENCE).unwrap();
-    let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+    let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
     assert_eq!(message.client(), name);
 }
 

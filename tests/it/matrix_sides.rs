@@ -49,7 +49,7 @@ fn a_pub_function_that_is_stuck_holds_up_nobody_else() {
     }
     // Each of two clients gets each of two messages.
     for _ in 0..4 {
-        fleet.messages().recv_timeout(PATIENCE).unwrap();
+        fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
     }
     let begin = std::time::Instant::now();
     let report = fleet.stop(SECOND);
@@ -81,7 +81,7 @@ fn a_pub_function_that_is_slow_skips_its_moments() {
     let fleet = start([slow]);
     let begin = std::time::Instant::now();
     for _ in 0..5 {
-        fleet.messages().recv_timeout(PATIENCE).unwrap();
+        fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
     }
     let ticks = fleet.client("slow").unwrap().stats().ticks;
     let at_most = begin.elapsed().as_millis() / (10 * interval).as_millis() + 2;

@@ -112,7 +112,7 @@ fn garbage_between_messages() {
         // Pulled messages are acknowledged: those of the old connection come a second time.
         let mut first = Vec::new();
         while first.len() < 20 {
-            let message = rig.fleet.messages().recv_timeout(PATIENCE);
+            let message = rig.fleet.messages().unwrap().recv_timeout(PATIENCE);
             let message = message.unwrap_or_else(|error| panic!("{row}: {error}; {first:?}"));
             let n = number(message.payload());
             if !first.contains(&n) {

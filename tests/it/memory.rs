@@ -163,7 +163,7 @@ fn a_kept_payload_keeps_nothing_else() {
         assert!(kept(builder, handled) < BOUND);
         held.lock().clear();
         let pulled = |fleet: &Fleet, count| {
-            let next = || fleet.messages().recv_timeout(PATIENCE).unwrap();
+            let next = || fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
             let came = (0..count).map(|n| hold(n, next().payload().clone()));
             came.sum()
         };

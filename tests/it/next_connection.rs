@@ -34,7 +34,7 @@ fn behind_a_restart_what_is_published_arrives_each_time() {
             .publish("a", QoS::AtLeastOnce, false, text.clone())
             .unwrap();
         for _ in 0..3 {
-            let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+            let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
             assert_eq!(message.text(), text);
         }
     }

@@ -85,7 +85,7 @@ fn pull_mode_receives_what_others_publish() {
     }
     let mut messages = Vec::new();
     for _ in 0..4 {
-        let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+        let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
         messages.push((
             message.topic().to_owned(),
             message.payload().to_vec(),
@@ -127,7 +127,7 @@ fn after_a_power_cut_all_is_as_before() {
     mosquitto.restart();
     let mut numbers = vec![Vec::new(); 10];
     for _ in 0..50 {
-        let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+        let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
         let client = number(message.topic().replace("cmd/", "").as_bytes());
         numbers[client].push(number(message.payload()));
     }

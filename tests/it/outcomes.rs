@@ -46,7 +46,7 @@ fn five_ends_in_one_fleet_are_told_apart() {
         good.wait_subscribed(PATIENCE).unwrap();
         good.publish("good/news", QoS::AtLeastOnce, false, "1")
             .unwrap();
-        let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+        let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
         assert_eq!(message.client(), "good");
         assert_eq!(fleet.threads().clients(), 1);
         // Those of the client, of the pub functions, and this one.

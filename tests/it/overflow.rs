@@ -312,8 +312,8 @@ fn a_message_larger_than_the_share_is_taken_alone() {
         }
         wait_until("all have come", PATIENCE, || stats().received == round * 5);
         assert_eq!(stats().dropped, round * 4);
-        let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+        let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
         assert_eq!(message.payload(), &large());
-        assert!(fleet.messages().is_empty());
+        assert!(fleet.messages().unwrap().is_empty());
     }
 }

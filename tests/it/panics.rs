@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use mqtt_fleet::testing::{Direction, Packet, TestBroker};
-use mqtt_fleet::{Cause, FailureKind, Fleet, OnFailure, Outcome, QoS, Retry};
+use mqtt_fleet::{Cause, FailureKind, Fleet, OnFailure, Outcome, QoS, Repeat, Retry};
 
 use crate::support::fleet::{PATIENCE, ended, n_from, quick, quick_retry, spec};
 use crate::support::proc::{self, wait_until};
@@ -129,7 +129,7 @@ fn handlers_and_the_dead_letter_function() {
             Fleet::builder()
                 .client(spec("plant", &broker).subscribe("in", QoS::AtLeastOnce))
                 .workers(1)
-                .on_failure(OnFailure::Retry(1))
+                .on_failure(OnFailure::Retry(Repeat::times(1)))
                 .dead_letter(move |_, _| {
                     let _ = dead_sink.send(());
                     way.fail()
@@ -497,7 +497,7 @@ fn a_repeated_call_has_a_pause_before_it() {
         Fleet::builder()
             .client(spec("plant", &broker).subscribe("in", QoS::AtLeastOnce))
             .workers(1)
-            .on_failure(OnFailure::Retry(u32::MAX))
+            .on_failure(OnFailure::Retry(Repeat::times(u32::MAX)))
             .on_message("in", move |_, _| failing()),
     );
     broker.publish("in", QoS::AtLeastOnce, false, "x").unwrap();
@@ -534,7 +534,7 @@ fn a_pub_function_is_repeated_with_pauses_and_not_past_its_next_call() {
                 Ok(())
             }),
         )
-        .on_failure(OnFailure::Retry(u32::MAX))
+        .on_failure(OnFailure::Retry(Repeat::times(u32::MAX)))
         .start()
         .unwrap();
     pauses_grow(&calls);
@@ -566,7 +566,7 @@ fn handle_deeply() -> i32 {
     let fleet = subscribed(
         Fleet::builder()
             .client(plant)
-            .on_failure(OnFailure::Retry(0))
+            .on_failure(OnFailure::Retry(Repeat::times(0)))
             .dead_letter(move |_, _| {
                 dead_sink.send(deep(64))?;
                 Ok(())

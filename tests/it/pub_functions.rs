@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{never, unbounded};
 use mqtt_fleet::testing::{Direction, Packet, Seen, Sessions, TestBroker};
-use mqtt_fleet::{ClientSpec, FailureKind, Fleet, OnFailure, Outcome, QoS};
+use mqtt_fleet::{ClientSpec, FailureKind, Fleet, OnFailure, Outcome, QoS, Repeat};
 
 use crate::support::proc::{self, wait_until};
 use crate::support::receiving::{PATIENCE, number, numbered, subscribed, take, tireless};
@@ -206,7 +206,7 @@ fn the_policy_holds_for_pub_functions_too() {
             }
         });
     let retrying = Fleet::builder()
-        .on_failure(OnFailure::Retry(2))
+        .on_failure(OnFailure::Retry(Repeat::times(2)))
         .client(spec);
     let fleet = subscribed(retrying);
     wait_until("it is tried again", PATIENCE, || {

@@ -122,7 +122,7 @@ fn once_through_an_orderly_restart() {
         for receipt in receipts {
             receipt.wait_timeout(PATIENCE).unwrap();
         }
-        let pull = || fleet.messages().recv_timeout(PATIENCE).unwrap();
+        let pull = || fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
         let pulled: Vec<_> = numbers.clone().map(|_| pull()).collect();
         mosquitto.stop();
         reader.wait_disconnected(PATIENCE).unwrap();
@@ -133,7 +133,7 @@ fn once_through_an_orderly_restart() {
         });
         let came: Vec<_> = pulled.iter().map(|it| number(it.payload())).collect();
         assert_eq!(came, numbers.collect::<Vec<_>>());
-        assert_eq!(fleet.messages().len(), 0);
+        assert_eq!(fleet.messages().unwrap().len(), 0);
     }
     let stats = fleet.stop(STOP).total();
     assert_eq!((stats.handled, stats.repeated), (60, 60));

@@ -37,7 +37,7 @@ fn send(broker: &TestBroker, n: usize) {
 }
 
 fn next(fleet: &Fleet) -> Message {
-    fleet.messages().recv_timeout(PATIENCE).unwrap()
+    fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap()
 }
 
 /// Sends one more message and asserts that it is the next one: nothing came a second time.

@@ -75,7 +75,7 @@ fn publish_and_cut(broker: &TestBroker, fleet: &Fleet, lost: Lost) -> Vec<Receip
 /// What the reader got.
 fn arrived(broker: &TestBroker, fleet: &Fleet) -> Vec<usize> {
     broker.publish("t", QoS::ExactlyOnce, false, "end").unwrap();
-    let messages = (0..).map(|_| fleet.messages().recv_timeout(PATIENCE).unwrap());
+    let messages = (0..).map(|_| fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap());
     messages
         .take_while(|message| message.text() != "end")
         .map(|message| number(message.payload()))

@@ -64,7 +64,7 @@ fn it_ends_the_client_if_the_spec_says_so() {
     broker
         .publish("public", QoS::AtLeastOnce, false, "1")
         .unwrap();
-    let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+    let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
     let of_plant = usize::from(message.client() == "plant");
     assert!(of_plant == 0 || message.client() == "other");
     assert!(other.is_connected());
@@ -96,7 +96,7 @@ fn the_client_goes_on_without_it_otherwise() {
         broker.publish(topic, QoS::AtLeastOnce, false, "1").unwrap();
     }
     for topic in ["public", "news"] {
-        let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+        let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
         assert_eq!(message.topic(), topic);
     }
     assert!(fleet.client("plant").unwrap().is_connected());
@@ -154,7 +154,7 @@ fn it_is_asked_for_again_on_each_connection() {
         broker
             .publish("secret", QoS::AtLeastOnce, false, "1")
             .unwrap();
-        let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+        let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
         assert_eq!(message.topic(), "secret");
         drop(message);
         assert_reported(&fleet.stop(STOP), &Outcome::Stopped, 3);

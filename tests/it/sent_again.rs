@@ -1,9 +1,9 @@
 //! What a broker sends again in a kept session is handled once where it can be, and its copies don't fill
 //! the memory.
 
-use std::time::Duration;
+use std::{sync::mpsc::TryRecvError, time::Duration};
 
-use crossbeam_channel::{TryRecvError, unbounded};
+use crossbeam_channel::unbounded;
 use mqtt_fleet::testing::{Packet, TestBroker};
 use mqtt_fleet::{Cause, ClientSpec, Fleet, Outcome, QoS, Retry, Session};
 
@@ -56,7 +56,7 @@ fn older_copies_are_not_handed_out() {
         reconnect(&broker, &client, |id| broker.cut(id));
     }
     wait_received(&fleet, (CUTS + 1) * MANY);
-    let messages = fleet.messages();
+    let messages = fleet.messages().unwrap();
     for n in 0..MANY {
         let message = messages.recv_timeout(PATIENCE).unwrap();
         assert_eq!(number(message.payload()), n);
@@ -129,6 +129,6 @@ fn copies_that_wait_are_bounded() {
         panic!("{outcome}");
     };
     assert!(matches!(last_error, Cause::Protocol { .. }), "{outcome}");
-    assert_eq!(fleet.messages().len(), 65_535);
+    assert_eq!(fleet.messages().unwrap().len(), 65_535);
     fleet.stop(STOP);
 }

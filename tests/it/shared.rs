@@ -164,7 +164,7 @@ fn what_a_worker_had_in_hand_waits_for_its_session_on_mosquitto() {
                 receipt.unwrap().wait_timeout(PATIENCE).unwrap();
             }
         };
-        let next = |fleet: &Fleet| fleet.messages().recv_timeout(PATIENCE).unwrap();
+        let next = |fleet: &Fleet| fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
         let numbers = |fleet: &Fleet, n: usize| -> Vec<usize> {
             (0..n).map(|_| number(next(fleet).payload())).collect()
         };

@@ -101,7 +101,7 @@ fn what_comes_in_slowly_is_no_silence() {
             .unwrap();
         let client = fleet.client("down").unwrap();
         client.subscribe("more", QoS::AtMostOnce).unwrap();
-        let message = fleet.messages().recv_timeout(LONG).unwrap();
+        let message = fleet.messages().unwrap().recv_timeout(LONG).unwrap();
         assert_eq!(message.payload().len(), LARGE);
         drop(message);
         client.wait_subscribed(LONG).unwrap();
@@ -129,7 +129,7 @@ fn twenty_megabytes_each_way_with_the_defaults() {
         let receipt = client
             .publish("up", QoS::AtLeastOnce, false, vec![7; LARGE])
             .unwrap();
-        let message = fleet.messages().recv_timeout(LONG).unwrap();
+        let message = fleet.messages().unwrap().recv_timeout(LONG).unwrap();
         assert_eq!(message.payload().len(), LARGE);
         drop(message);
         assert_eq!(receipt.wait_timeout(LONG), Ok(Delivery::Acknowledged));

@@ -290,6 +290,6 @@ fn the_will_is_for_losses_and_not_for_stops() {
     fleet.client("stopped").unwrap().stop();
     broker.wait_disconnected("stopped", PATIENCE).unwrap();
     assert!(broker.kick("kicked"));
-    let first = fleet.messages().recv_timeout(PATIENCE).unwrap();
+    let first = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
     assert_eq!(first.text(), "kicked", "the stopped one was there before");
 }

@@ -95,7 +95,7 @@ fn what_was_handled_before_the_stop_is_acknowledged() {
             let published = broker.publish("t", QoS::AtLeastOnce, false, "it");
             published.unwrap();
         }
-        let messages = fleet.messages();
+        let messages = fleet.messages().unwrap();
         let mut taken: Vec<_> = (0..MANY)
             .map(|_| messages.recv_timeout(PATIENCE).unwrap())
             .collect();

@@ -117,11 +117,11 @@ fn what_a_pulling_application_could_not_pass_on_comes_again() {
         let (done, left) = (
             {
                 publish(&field, 1);
-                fleet.messages().recv_timeout(PATIENCE).unwrap()
+                fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap()
             },
             {
                 publish(&field, 2);
-                fleet.messages().recv_timeout(PATIENCE).unwrap()
+                fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap()
             },
         );
         assert_eq!(passed_on(&done, &fleet), Ok(()));
@@ -158,7 +158,7 @@ fn what_a_pulling_application_could_not_pass_on_comes_again() {
         assert_eq!(report.exit_code(), 0, "{report}");
 
         let fleet = subscribed(Fleet::builder().client(field_spec(&field)));
-        let again = fleet.messages().recv_timeout(PATIENCE).unwrap();
+        let again = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
         assert_eq!(again.payload(), &numbered(2));
     }
 }

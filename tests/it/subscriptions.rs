@@ -28,7 +28,7 @@ fn arrives(broker: &TestBroker, fleet: &Fleet, topics: &[&str]) -> Vec<String> {
     }
     let mut came = Vec::new();
     loop {
-        let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+        let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
         if message.topic() == "end" {
             return came;
         }
@@ -180,7 +180,12 @@ fn the_same_filter_again_changes_its_qos() {
     let qos_of_next = || {
         fleet.wait_subscribed(PATIENCE).unwrap();
         broker.publish("a", QoS::ExactlyOnce, false, "1").unwrap();
-        fleet.messages().recv_timeout(PATIENCE).unwrap().qos()
+        fleet
+            .messages()
+            .unwrap()
+            .recv_timeout(PATIENCE)
+            .unwrap()
+            .qos()
     };
     assert_eq!(qos_of_next(), QoS::ExactlyOnce);
     client.subscribe("a", QoS::AtLeastOnce).unwrap();

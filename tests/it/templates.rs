@@ -172,7 +172,7 @@ fn payloads_are_filled_if_they_are_text() {
         let spec = ClientSpec::new("dev-{i}", &*url).retry(quick_retry(3));
         let spec = spec.birth("state/{i}", QoS::AtLeastOnce, false, payload.to_vec());
         let _devices = start(spec.times(1));
-        let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+        let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
         message.payload().to_vec()
     };
     assert_eq!(

@@ -36,7 +36,7 @@ fn echo(fleet: &Fleet, name: &str) {
     let topic = format!("echo/{name}");
     let receipt = client.publish(&*topic, QoS::AtLeastOnce, false, name.to_owned());
     receipt.unwrap().wait_timeout(PATIENCE).unwrap();
-    let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+    let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
     assert_eq!(
         (message.topic(), &message.payload()[..]),
         (&*topic, name.as_bytes())
@@ -206,7 +206,7 @@ fn a_restart_of_the_broker_is_survived() {
     let meanwhile = plant.publish("echo/plant", QoS::AtLeastOnce, false, "2");
     broker.restart();
     meanwhile.unwrap().wait_timeout(PATIENCE).unwrap();
-    let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+    let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
     assert_eq!(message.payload(), "2");
     drop(message);
     assert_eq!(fleet.stop(PATIENCE).exit_code(), 0);

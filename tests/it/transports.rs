@@ -78,7 +78,7 @@ fn each_reaches_all_others() {
     let n = all.urls.len();
     let mut got: Vec<(String, String)> = (0..n * n)
         .map(|_| {
-            let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+            let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
             (message.client().to_owned(), message.topic().to_owned())
         })
         .collect();

@@ -244,7 +244,7 @@ fn a_retained_message_arrives() {
     mosquitto.publish("state", "on", 1, true);
     let spec = ClientSpec::new("plant", mosquitto.url()).subscribe("state", QoS::AtLeastOnce);
     let fleet = start([spec]);
-    let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+    let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
     assert_eq!((&*message.text(), message.retain()), ("on", true));
 }
 

@@ -29,7 +29,7 @@ fn messages_pass_through_a_socket() {
             .unwrap();
     }
     for n in 0..100 {
-        let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+        let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
         assert_eq!(message.payload(), &n.to_string());
     }
     let report = fleet.stop(PATIENCE);

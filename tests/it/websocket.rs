@@ -112,7 +112,7 @@ fn many_messages_of_all_sizes_pass_in_order() {
                 client.publish(topic, qos, false, payload(n)).unwrap();
             }
             for n in 0..300 {
-                let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+                let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
                 assert_eq!(message.topic(), topic);
                 assert!(message.payload() == &payload(n), "{from}: message {n}");
             }

@@ -69,7 +69,7 @@ fn a_full_window_holds_back_publishes_and_nothing_else() {
         broker
             .publish("news", QoS::AtLeastOnce, false, "read me")
             .unwrap();
-        let message = fleet.messages().recv_timeout(PATIENCE).unwrap();
+        let message = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
         assert_eq!(message.text(), "read me");
         // Its acknowledgement does not wait for the window either.
         drop(message);
@@ -196,7 +196,7 @@ fn a_window_grows_with_everything_under_way() {
     broker
         .publish("news", QoS::ExactlyOnce, false, "read me")
         .unwrap();
-    let half_received = fleet.messages().recv_timeout(PATIENCE).unwrap();
+    let half_received = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
     broker.hold_acks(true);
     for n in 0..100 {
         client

@@ -73,7 +73,7 @@ fn serve(job: &Job, check: &Check, fleet: &Fleet, qos: QoS) -> Result<()> {
             .is_ok()
             .into()
     };
-    let messages = fleet.messages();
+    let messages = fleet.messages()?;
     let round_trip = |payload: &[u8]| {
         if publish(0, payload) == 0 {
             return Err("a message was not taken".into());

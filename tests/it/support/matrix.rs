@@ -171,7 +171,7 @@ impl Rig {
         let acknowledged = sent.unwrap().wait_timeout(PATIENCE);
         acknowledged.unwrap_or_else(|error| panic!("{row}, {name}: {error}"));
         loop {
-            let message = self.fleet.messages().recv_timeout(PATIENCE);
+            let message = self.fleet.messages().unwrap().recv_timeout(PATIENCE);
             let message = message.unwrap_or_else(|error| panic!("{row}, {name}: {error}"));
             if message.client() == name && message.text() == row.as_str() {
                 return;

@@ -27,7 +27,7 @@ fn pubrel_replay() {
             .subscribe("t", QoS::ExactlyOnce),
     );
     script(&broker);
-    drop(fleet.messages().recv_timeout(PATIENCE).unwrap());
+    drop(fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap());
     wait_for_in(&broker, "plant", 2, is_pubcomp);
     fleet.stop(STOP);
     assert_eq!(broker.connects("plant"), 2);
@@ -67,13 +67,13 @@ fn stale_ack() {
     let broker = TestBroker::start().unwrap();
     let fleet = ours(spec(&broker).subscribe("t", QoS::AtLeastOnce));
     publish(&broker, "old");
-    let old = fleet.messages().recv_timeout(PATIENCE).unwrap();
+    let old = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
     reconnect(&broker, &fleet.client("plant").unwrap(), |id| {
         broker.cut(id)
     });
     fleet.wait_subscribed(PATIENCE).unwrap();
     publish(&broker, "new");
-    let new = fleet.messages().recv_timeout(PATIENCE).unwrap();
+    let new = fleet.messages().unwrap().recv_timeout(PATIENCE).unwrap();
     assert_eq!(new.text(), "new");
     drop(old);
     // Whatever the old one had sent would be in the record before this.
