@@ -125,6 +125,8 @@ fn what_a_pulling_application_could_not_pass_on_comes_again() {
             },
         );
         assert_eq!(passed_on(&done, &fleet), Ok(()));
+        let is_out = || fleet.client("cloud").unwrap().ledger().in_progress == 0;
+        wait_until("it has left", PATIENCE, is_out);
         if is_away {
             cloud.stop();
             fleet
