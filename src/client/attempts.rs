@@ -178,7 +178,7 @@ impl ClientLoop {
             Cause::Certificate { .. } => Some(Outcome::Certificate {
                 last_error: cause.clone(),
             }),
-            // Who has spoken MQTT before may only be ill.
+            // A broker that has spoken MQTT before may recover.
             Cause::NotMqtt { .. } if !self.brokers.speaks_mqtt() => Some(Outcome::NotMqtt {
                 last_error: cause.clone(),
             }),

@@ -97,7 +97,7 @@ impl Times {
         }
     }
 
-    /// The end, but for so many shares of later phases.
+    /// The end, but for this many shares of later phases.
     fn but(self, shares: u32) -> Option<Instant> {
         self.end?.checked_sub(self.share * shares)
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::{session::ack_order::MOST_UNACKNOWLEDGED, spec::qos::QoS};
 
-/// Bytes are counted in units of so many, rounded up.
+/// Bytes are counted in units of this many, rounded up.
 const UNIT: usize = 64;
 
 /// How much waits: messages in the upper half, the units of their bytes in the lower half, so that one
@@ -13,7 +13,7 @@ const UNIT: usize = 64;
 pub(crate) struct Load(u64);
 
 impl Load {
-    /// One message of so many bytes.
+    /// One message of this many bytes.
     pub(crate) fn of(bytes: usize) -> Self {
         // A packet has less than 2^28 bytes, and a share less than 2^32 units.
         Self(1 << 32 | bytes.div_ceil(UNIT) as u64)
@@ -40,7 +40,7 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// The share of one of so many clients.
+    /// The share of one of this many clients.
     pub(crate) fn new(messages: usize, bytes: usize, clients: usize) -> Self {
         // Half of what the halves of a `Load` hold: a message on top of a full share fits too.
         let of = |all: usize| (all / clients.max(1)).clamp(1, 1 << 31) as u64;
@@ -111,7 +111,7 @@ impl Waiting {
         self.unhandled.load(Ordering::Relaxed) + ahead < MOST_UNACKNOWLEDGED
     }
 
-    /// So much of QoS 0, and so many messages of QoS 1 and 2, go into the queue.
+    /// So much of QoS 0, and this many messages of QoS 1 and 2, go into the queue.
     pub(crate) fn reserve(&self, at_most_once: Load, acknowledged: usize) {
         if at_most_once != Load::default() {
             self.at_most_once
@@ -122,7 +122,7 @@ impl Waiting {
         }
     }
 
-    /// A message of so many bytes was taken out of the queue.
+    /// A message of this many bytes was taken out of the queue.
     pub(crate) fn taken(&self, qos: QoS, bytes: usize) {
         match qos {
             QoS::AtMostOnce => {

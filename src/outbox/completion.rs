@@ -286,7 +286,7 @@ mod tests {
         let list = Arc::clone(&completions.waiters);
         let n_waiting = || list.0.lock().len();
         assert_eq!(one.wait(Duration::ZERO), None);
-        assert_eq!(n_waiting(), 0, "after a wait in vain");
+        assert_eq!(n_waiting(), 0, "after a wait that timed out");
         // The last one waits for the other message.
         let receipts =
             [&one, &one, &one, &other].map(|completion| Receipt::new(completion.clone()));

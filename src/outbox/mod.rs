@@ -248,7 +248,7 @@ impl Outbox {
     }
 
     /// The fleet stops: messages are only taken while there is a connection. One that were taken
-    /// without would not be sent any more, and whoever waits for room would wait in vain.
+    /// without would not be sent any more, and nobody would make room for those that wait.
     pub(crate) fn take_while_connected(&self) {
         let mut state = self.lock();
         if state.admission == Admission::All {
@@ -307,7 +307,7 @@ impl Outbox {
         }
     }
 
-    /// No message is taken any more; who waits for room is released, and the network thread is
+    /// No message is taken any more; callers that wait for room are released, and the network thread is
     /// woken so that it can disconnect. The caller has raised the client's stop signal before.
     pub(crate) fn close(&self) {
         let mut state = self.lock();

@@ -208,7 +208,7 @@ impl Outbox {
     }
 
     /// What a network thread that is about to disconnect sends before: the acknowledgements,
-    /// SUBSCRIBEs and UNSUBSCRIBEs that wait, up to so many bytes.
+    /// SUBSCRIBEs and UNSUBSCRIBEs that wait, up to this many bytes.
     pub(crate) fn take_controls(&self, batch: &mut SendBatch, most_bytes: usize) {
         self.lock().take_controls(most_bytes, batch);
     }

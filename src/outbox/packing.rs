@@ -17,7 +17,7 @@ use crate::{
     spec::qos::QoS,
 };
 
-/// Topic and payload of up to so many bytes are copied: that takes less time than the allocator. (What
+/// Topic and payload of up to this many bytes are copied: that takes less time than the allocator. (What
 /// is received has a limit of its own, for a reason of its own.)
 pub(crate) const MOST_PACKED: usize = 512;
 

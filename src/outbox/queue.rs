@@ -18,7 +18,7 @@ use crate::{
     session::{packet::Outgoing, publish::Publish},
 };
 
-/// A queue that needs little gives back what it has needed for more than so many bytes, or messages: a
+/// A queue that needs little gives back what it has needed for more than this many bytes, or messages: a
 /// broker that was away for an hour does not cost each client memory for ever. A default outbox of
 /// small messages stays below.
 const MOST_KEPT_BYTES: usize = 128 * 1024;

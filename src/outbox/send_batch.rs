@@ -74,7 +74,7 @@ impl SendBatch {
         })
     }
 
-    /// Who waits for the message that was sent.
+    /// The pending end of the message that was sent.
     pub(crate) fn sent(&mut self) -> Option<Pending> {
         self.sending.take()
     }

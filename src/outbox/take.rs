@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl State {
-    /// Takes what may leave now into the batch, up to so many bytes and one packet more.
+    /// Takes what may leave now into the batch, up to this many bytes and one packet more.
     pub(super) fn take_batch(
         &mut self,
         max_age: Option<Duration>,
@@ -124,7 +124,7 @@ impl State {
         }
     }
 
-    /// Takes the control items that can leave before DISCONNECT, up to so many bytes, and forgets the
+    /// Takes the control items that can leave before DISCONNECT, up to this many bytes, and forgets the
     /// others. Acknowledgements come first.
     pub(super) fn take_controls(&mut self, most_bytes: usize, batch: &mut SendBatch) {
         let mut bytes = 0;

@@ -125,7 +125,7 @@ pub(crate) struct Publication {
     pub(crate) duplicate: bool,
 }
 
-/// Topic and payload of up to so many bytes are copied out of the buffer that they were read into.
+/// Topic and payload of up to this many bytes are copied out of the buffer that they were read into.
 const MOST_COPIED: usize = 512;
 
 impl Publication {

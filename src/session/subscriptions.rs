@@ -97,7 +97,7 @@ impl Subscriptions {
         subscriptions
     }
 
-    /// Puts so many filters into a packet, at most.
+    /// Puts this many filters into a packet, at most.
     pub(crate) fn at_most(mut self, filters: u16) -> Self {
         self.most_filters = Some(filters.into());
         self

@@ -1,14 +1,14 @@
-//! For what pays only sometimes: after an attempt in vain it is left out for a while, and for twice
+//! For what pays only sometimes: after an attempt that brought nothing it is left out for a while, and for twice
 //! as long after the next one.
 
-/// It is left out at most so many times in a row.
+/// It is left out at most this many times in a row.
 const MOST_LEFT_OUT: u32 = 4_096;
 
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     /// How many times it is still left out.
     left_out: u32,
-    /// How many times it was left out after the last attempt in vain.
+    /// How many times it was left out after the last attempt that brought nothing.
     before: u32,
 }
 

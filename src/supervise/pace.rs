@@ -16,9 +16,9 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(crate) struct Pacer {
     rate: usize,
     interval: Duration,
-    /// When the next one who asks is to come again, to begin.
+    /// When the next client that asks may begin an attempt.
     next: Mutex<Instant>,
-    /// The same for those who are about to connect.
+    /// The same for clients that are about to connect.
     permitted: Mutex<Instant>,
     /// When those of the last second were let go.
     gone: Mutex<VecDeque<Instant>>,

@@ -104,7 +104,7 @@ fn text_of_panic(panic: &(dyn Any + Send)) -> String {
     }
 }
 
-/// A text that takes no more than so many bytes.
+/// A text that takes no more than this many bytes.
 struct Bounded(String);
 
 impl Write for Bounded {

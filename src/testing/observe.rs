@@ -37,7 +37,7 @@ impl TestBroker {
         self.hub.record.wait_for(is_done, timeout)
     }
 
-    /// Blocks until so many clients are connected at once.
+    /// Blocks until this many clients are connected at once.
     ///
     /// # Errors
     ///

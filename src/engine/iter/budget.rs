@@ -8,7 +8,7 @@ pub(super) const ENCODER_LIMIT: usize = 8 * 1024;
 /// As many encoded bytes are sent at once; what rumqttc answers by itself has to fit behind them.
 pub(super) const ROOM: usize = 7_000;
 
-/// rumqttc reads 9 packets for each run of its runtime. With so many events more, a flood costs little
+/// rumqttc reads 9 packets for each run of its runtime. With this many events more, a flood costs little
 /// for each message, and nobody waits long for what the outbox has meanwhile.
 const MOST_EVENTS: usize = 144;
 

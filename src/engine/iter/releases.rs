@@ -18,7 +18,7 @@ use crate::engine::iter::state::IterEngine;
 /// first one makes it, under the lock, and the others wait for that.
 static EXPECTING: Mutex<Vec<(u16, MqttState)>> = Mutex::new(Vec::new());
 
-/// Windows of so many sizes have one there; in a usual fleet there are one or two.
+/// Windows of this many sizes have one there; in a usual fleet there are one or two.
 const MOST_KEPT: usize = 8;
 
 impl IterEngine {

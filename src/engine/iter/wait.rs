@@ -42,7 +42,7 @@ const LONGEST_TURN: Duration = Duration::from_millis(16);
 /// What rumqttc may answer by itself behind what was sent, in bytes.
 const MOST_ANSWERS: usize = 512;
 
-/// What so many bytes take on a line that is as slow as can be.
+/// What this many bytes take on a line that is as slow as can be.
 pub(super) fn on_a_slow_line(bytes: usize) -> Duration {
     Duration::from_secs(bytes as u64 / SLOWEST_BYTES_PER_SECOND)
 }

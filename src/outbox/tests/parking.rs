@@ -27,7 +27,7 @@ use crate::{
 /// How many orders each check tries with each scheduler, if `MODEL_ORDERS` does not say otherwise.
 const ORDERS: usize = 2_000;
 
-/// The checker's second scheduler interrupts threads at so many places, chosen by chance.
+/// The checker's second scheduler interrupts threads at this many places, chosen by chance.
 const INTERRUPTIONS: usize = 3;
 
 /// What the threads that offer and acknowledge bring.

@@ -127,7 +127,7 @@ impl Model {
         }
     }
 
-    /// One round of the network thread, which sends at most so many packets and then loses its
+    /// One round of the network thread, which sends at most this many packets and then loses its
     /// connection, or panics with the next one in its hands.
     fn turn(&mut self, most: usize, panics: bool) {
         if let Ok(packet) = self.carries.try_recv() {

@@ -110,7 +110,7 @@ impl Client {
         }
     }
 
-    /// Exactly so many bytes.
+    /// Exactly this many bytes.
     fn bytes(&mut self, n_bytes: usize) -> Vec<u8> {
         let mut bytes = vec![0; n_bytes];
         self.socket.read_exact(&mut bytes).unwrap();
