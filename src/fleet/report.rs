@@ -1,5 +1,7 @@
 //! What a fleet that ends reports: each client by its record, and the threads that have not ended.
 
+use std::time::Instant;
+
 use crate::{
     client::{clients::Clients, handle::Client},
     fleet::crew::Crew,
@@ -18,11 +20,12 @@ pub(super) fn report(
     is_pull: bool,
     lateness: Lateness,
     threads: Vec<String>,
+    until: Option<Instant>,
 ) -> Report {
     let clients: Vec<_> = clients
         .list()
         .iter()
-        .map(|client| client_report(client, crew, is_pull))
+        .map(|client| client_report(client, crew, is_pull, until))
         .collect();
     let abandoned = clients.iter().filter_map(|client| match &client.outcome {
         Outcome::Abandoned { state } => Some(format!("{} ({state})", client.name)),
@@ -36,7 +39,14 @@ pub(super) fn report(
     }
 }
 
-fn client_report(client: &Client, crew: &Crew, is_pull: bool) -> ClientReport {
+fn client_report(
+    client: &Client,
+    crew: &Crew,
+    is_pull: bool,
+    until: Option<Instant>,
+) -> ClientReport {
+    // First: it may wait, and what is counted follows.
+    let outcome = outcome(client, until);
     let member = client.member();
     let status = &member.status;
     let stats = client.stats();
@@ -51,7 +61,7 @@ fn client_report(client: &Client, crew: &Crew, is_pull: bool) -> ClientReport {
         name: client.name().to_owned(),
         broker: client.broker().to_owned(),
         client_id: client.client_id().to_owned(),
-        outcome: outcome(client),
+        outcome,
         stats,
         // In pull mode the application may take them after the end.
         unpromised: member.outbox.unpromised(),
@@ -72,18 +82,25 @@ fn client_report(client: &Client, crew: &Crew, is_pull: bool) -> ClientReport {
     }
 }
 
-/// How a client has ended, or that it is abandoned.
-fn outcome(client: &Client) -> Outcome {
+/// How a client has ended, or that it is abandoned. One whose function asks for this stop ends behind it; if it
+/// has just left the stop it is waited for, until the deadline.
+fn outcome(client: &Client, until: Option<Instant>) -> Outcome {
     let member = client.member();
-    member.status.outcome().unwrap_or_else(|| {
-        let state = member.status.state();
-        // A start that failed: it never ran. Or it asks for this stop, and ends behind it.
-        let is_stopping = member.thread.get().is_some_and(|it| it.is_stopping());
-        if state == ClientState::Starting || is_stopping {
-            return Outcome::Stopped;
+    let thread = member.thread.get();
+    let is_stopping = || thread.is_some_and(|it| it.is_stopping());
+    let ended = member.status.outcome().or_else(|| {
+        if is_stopping() {
+            return Some(Outcome::Stopped);
         }
-        Outcome::Abandoned {
+        thread?.join_until(until);
+        let asks = || is_stopping().then_some(Outcome::Stopped);
+        member.status.outcome().or_else(asks)
+    });
+    ended.unwrap_or_else(|| match member.status.state() {
+        // A start that failed: it never ran.
+        ClientState::Starting => Outcome::Stopped,
+        state => Outcome::Abandoned {
             state: Box::new(state),
-        }
+        },
     })
 }

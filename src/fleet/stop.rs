@@ -233,7 +233,14 @@ impl Ending {
         let panic = self.stopper_panic.lock().clone();
         abandoned.extend(panic.map(|panic| format!("stopper (ended by a panic: {panic})")));
         let lateness = self.lateness.read();
-        let report = report(&self.clients, &crew, self.is_pull, lateness, abandoned);
+        let report = report(
+            &self.clients,
+            &crew,
+            self.is_pull,
+            lateness,
+            abandoned,
+            times.end,
+        );
         self.log.finish();
         self.is_over.store(true, Ordering::SeqCst);
         match report.abandoned() {
