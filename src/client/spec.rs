@@ -363,7 +363,8 @@ impl ClientSpec {
     /// MQTT 3.1.1 gives a broker that does not want a message, because it is too large or not
     /// allowed, no other way to say so, and the message would be repeated for ever. It has to be the
     /// message: before the last close, what is unacknowledged is repeated one by one, each after a
-    /// ping that was answered, and a broker that could not be reached in between counts as restarted.
+    /// ping that was answered, and a broker that could not be reached in between counts as restarted. A
+    /// broker that closes because another client has this client id can look the same: 0 is for that, too.
     #[must_use]
     pub fn max_closes(mut self, closes: u32) -> Self {
         self.settings.outbox.max_closes = (closes > 0).then_some(closes);

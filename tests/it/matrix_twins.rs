@@ -15,7 +15,11 @@ use crate::support::program::Program;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn twin(url: &str, retry: Retry) -> ClientSpec {
-    ClientSpec::new("twin", url).client_id("twin").retry(retry)
+    ClientSpec::new("twin", url)
+        .client_id("twin")
+        .retry(retry)
+        // Three thefts in a row may come upon the same message.
+        .max_closes(0)
 }
 
 /// The other process: a fleet until a signal comes or its client has ended.
